@@ -1,0 +1,29 @@
+# RADAR-bench: `snakemake --cores all` trains, scores, times and writes results/tables and results/figures.
+# What each key of the configuration means stands in config/config.yaml; the stages are in workflow/rules/.
+
+configfile: "config/config.yaml"
+
+report: "workflow/report/workflow.rst"
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/detect.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/time.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        TABLES,
+        FIGURES,
+
+
+onsuccess:
+    print_summary("results/tables", "results/figures")
+
+
+onerror:
+    write_partial_tables()

@@ -1,0 +1,152 @@
+"""Reading and checking the configuration: every mistake is one line that names the file, the key and the remedy.
+
+Imported by the Snakefile at every call, so it imports nothing heavy.
+"""
+
+import ast
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = ROOT / "config"
+SCHEMAS = ROOT / "workflow" / "schemas"
+USER_DATASET = "folder"  # folder/<name>: the user's own images under data/folder/<name>
+
+
+class ConfigurationError(Exception):
+    """One line: which file and key, what is wrong, what is allowed."""
+
+
+def read_yaml(path: Path) -> dict:
+    """A YAML mapping from a file. Raises ConfigurationError."""
+    try:
+        value = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{path}: must be a mapping of keys to values")
+    return value
+
+
+def check(value: dict, schema: str, source: str) -> None:
+    """Raise ConfigurationError for the first thing in `value` that workflow/schemas/<schema>.schema.yaml forbids."""
+    validator = Draft202012Validator(yaml.safe_load((SCHEMAS / f"{schema}.schema.yaml").read_text()))
+    for error in sorted(validator.iter_errors(value), key=lambda error: list(map(str, error.path))):
+        where = ".".join(map(str, error.path))
+        if error.validator == "additionalProperties":
+            allowed = error.schema["properties"]
+            unknown = ", ".join(sorted(f"'{key}'" for key in error.instance if key not in allowed))
+            raise ConfigurationError(f"{source}: unknown key {unknown}{f' in {where}' if where else ''}; "
+                                     f"allowed: {', '.join(sorted(allowed))}")
+        raise ConfigurationError(f"{source}: {where or 'the file'}: {error.message}")
+
+
+def typed(value: object) -> object:
+    """`value` with the strings in it read as YAML scalars: Snakemake's --config gives numbers in lists as strings."""
+    if isinstance(value, dict):
+        return {key: typed(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [typed(one) for one in value]
+    scalar = yaml.safe_load(value) if isinstance(value, str) else value
+    return scalar if scalar is None or isinstance(scalar, (bool, int, float)) else value
+
+
+def check_config(config: dict) -> None:
+    """Check the run's configuration as a whole. Raises ConfigurationError."""
+    source = "configuration"
+    check(config, "config", source)
+    predictor = config["noise_predictor"]
+    if predictor["stride"] > predictor["patch"]:
+        raise ConfigurationError(f"{source}: noise_predictor.stride {predictor['stride']} exceeds "
+                                 f"patch {predictor['patch']}: pixels between the tiles would never be seen")
+    reduction = 2 ** (len(predictor["channels"]) - 1)
+    if predictor["patch"] % reduction:
+        raise ConfigurationError(f"{source}: noise_predictor.patch {predictor['patch']} must be a multiple of "
+                                 f"{reduction} for {len(predictor['channels'])} levels of channels")
+    for width in predictor["channels"]:
+        if width % predictor["norm_groups"]:
+            raise ConfigurationError(f"{source}: noise_predictor.channels: {width} is not a multiple of norm_groups "
+                                     f"{predictor['norm_groups']}")
+
+
+def expand_datasets(names: list[str]) -> list[str]:
+    """Every name as <dataset>/<category>; a dataset alone stands for its categories. Raises ConfigurationError."""
+    known = {path.stem: path for path in sorted((CONFIG / "datasets").glob("*.yaml"))}
+    expanded: list[str] = []
+    for name in names:
+        dataset, _, category = name.partition("/")
+        if dataset == USER_DATASET:
+            if not category or not (Path("data/folder") / category).is_dir():
+                raise ConfigurationError(f"configuration: dataset '{name}': put or link your images, in MVTec AD "
+                                         f"layout, at data/folder/{category or '<name>'} and name it folder/<name>")
+            expanded.append(name)
+            continue
+        if dataset not in known:
+            raise ConfigurationError(f"configuration: unknown dataset '{dataset}'; known: {', '.join(known)}, "
+                                     "and folder/<name> for your own images under data/folder/<name>")
+        categories = read_yaml(known[dataset])["categories"]
+        if category and category not in categories:
+            raise ConfigurationError(f"configuration: dataset '{dataset}' has no category '{category}'; "
+                                     f"it has: {', '.join(categories)}")
+        expanded += [f"{dataset}/{one}" for one in ([category] if category else categories)]
+    return list(dict.fromkeys(expanded))
+
+
+def read_method(name: str) -> dict:
+    """config/methods/<name>.yaml, checked, its settings too as far as can be told without importing the class.
+
+    Raises ConfigurationError.
+    """
+    path = CONFIG / "methods" / f"{name}.yaml"
+    if not path.exists():
+        known = ", ".join(sorted(path.stem for path in (CONFIG / "methods").glob("*.yaml")))
+        raise ConfigurationError(f"configuration: unknown method '{name}'; known: {known}; "
+                                 f"to add one, write config/methods/{name}.yaml")
+    method = read_yaml(path)
+    source = str(path.relative_to(ROOT))
+    check(method, "method", source)
+    allowed = _constructor_keywords(method["class"], source)
+    for key in method.get("settings") or {}:
+        if allowed is not None and key not in allowed:
+            raise ConfigurationError(f"{source}: unknown setting '{key}'; allowed: {', '.join(sorted(allowed))}")
+    return method
+
+
+def class_file(reference: str, source: str) -> Path:
+    """The file of the module in `package.module:ClassName`. Raises ConfigurationError if there is none."""
+    module = reference.partition(":")[0]
+    try:
+        spec = find_spec(module)
+    except ImportError:
+        spec = None
+    if spec is None or spec.origin is None:
+        raise ConfigurationError(f"{source}: class: no module '{module}' can be found; "
+                                 "put it in baselines/ or install its package")
+    return Path(spec.origin)
+
+
+def _constructor_keywords(reference: str, source: str) -> set[str] | None:
+    """The keyword-only arguments of the class's own constructor, from its source; None if it defines none."""
+    name = reference.partition(":")[2]
+    tree = ast.parse(class_file(reference, source).read_text())
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
+    if not classes:
+        raise ConfigurationError(f"{source}: class: the module of '{reference}' defines no class {name}")
+    for node in classes[0].body:
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            return {argument.arg for argument in node.args.kwonlyargs} - {"seed", "device", "noise_predictor"}
+    return None
+
+
+def check_disk(folder: Path, gigabytes: float) -> None:
+    """Raise ConfigurationError if the disk of `folder` has less than so much room."""
+    free = shutil.disk_usage(folder).free / 2**30
+    if free < gigabytes:
+        raise ConfigurationError(f"disk: {free:.1f} GiB free for {folder}, the run needs {gigabytes:g} GiB; "
+                                 "make room and start again")

@@ -1,0 +1,110 @@
+"""Reading photographs: lazily, as uint8 [C, H, W], grey or colour, each at its own size."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+
+
+def channels_of(path: Path) -> int:
+    """1 for a grey image (8 or 16 bit), 3 for any other. Reads the header only."""
+    with Image.open(path) as image:
+        return 1 if image.mode in ("1", "L", "LA") or image.mode.startswith("I") else 3
+
+
+def read_image(path: Path, channels: int, longest_side: int | None = None) -> np.ndarray:
+    """One photograph as uint8 [C, H, W]; shrunk, never enlarged, if a side exceeds `longest_side`.
+
+    16-bit images are scaled to 8 bit over their full range. Raises OSError or Image.DecompressionBombError, with the
+    path in the message, if the file cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith("I"):
+                image = Image.fromarray((np.asarray(image).astype(np.uint32) // 257).astype(np.uint8))
+            image = image.convert("L" if channels == 1 else "RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise OSError(f"{path}: cannot be read as an image ({error})") from error
+    if longest_side and max(image.size) > longest_side:
+        scale = longest_side / max(image.size)
+        image = image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.BOX)
+    array = np.asarray(image)
+    return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """uint8 in 0..255 to float32 in [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+class ImageSet(Sequence):
+    """Photographs read on demand; item i is a float32 tensor [C, H, W] in [-1, 1], sizes may differ.
+
+    Decoded images are kept until `cache_bytes` are used, then read anew each time: memory does not grow with the
+    number of images.
+    """
+
+    def __init__(self, root: Path, paths: Sequence[str], channels: int, longest_side: int | None = None,
+                 cache_bytes: int = 256 * 2**20):
+        self.root, self.paths, self.channels, self.longest_side = Path(root), list(paths), channels, longest_side
+        self._cache: dict[int, Tensor] = {}
+        self._room = cache_bytes
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def uint8(self, index: int) -> Tensor:
+        """Image `index` as uint8 [C, H, W]."""
+        if index not in self._cache:
+            image = torch.from_numpy(read_image(self.root / self.paths[index], self.channels, self.longest_side).copy())
+            if image.numel() > self._room:
+                return image
+            self._room -= image.numel()
+            self._cache[index] = image
+        return self._cache[index]
+
+    def __getitem__(self, index: int) -> Tensor:
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return to_unit(self.uint8(index % len(self)))
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """Consecutive images as uint8 [N, C, H, W], N <= size; a batch ends where the image size changes."""
+        batch: list[Tensor] = []
+        for index in range(len(self)):
+            image = self.uint8(index)
+            if batch and (len(batch) == size or batch[0].shape != image.shape):
+                yield torch.stack(batch)
+                batch = []
+            batch.append(image)
+        if batch:
+            yield torch.stack(batch)
+
+    def random_patches(self, count: int, size: int, generator: torch.Generator) -> Tensor:
+        """`count` square patches at random places of random images, float32 [count, C, size, size] in [-1, 1].
+
+        An image smaller than the patch is continued by reflection.
+        """
+        draws = torch.rand(count, 3, generator=generator).tolist()
+        patches = torch.empty(count, self.channels, size, size, dtype=torch.uint8)
+        for patch, (which, down, right) in zip(patches, draws, strict=True):
+            image = reflect_to(self.uint8(int(which * len(self))), size)
+            top, left = int(down * (image.shape[1] - size + 1)), int(right * (image.shape[2] - size + 1))
+            patch.copy_(image[:, top:top + size, left:left + size])
+        return to_unit(patches)
+
+
+def reflect_to(image: Tensor, size: int) -> Tensor:
+    """Continue [..., H, W] by reflection to at least `size` in both directions, below and to the right."""
+    for dim in (-2, -1):
+        length = image.shape[dim]
+        if length < size:
+            period = max(2 * length - 2, 1)
+            index = torch.arange(size, device=image.device) % period
+            image = image.index_select(dim, torch.where(index < length, index, period - index))
+    return image

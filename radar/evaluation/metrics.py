@@ -1,0 +1,162 @@
+"""Accuracy at image and pixel level: exact, over all thresholds, and for many bootstrap resamples at once.
+
+Every function takes optional `weights` [draws, N]: how often each of the N images occurs in each resample. Without
+them the metrics are floats; with them, arrays [draws] from the same code. Undefined metrics are NaN.
+"""
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+from scipy.sparse import csr_array
+
+from radar.evaluation.curves import Array, pro_area, rank_metrics
+
+PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1_max_oracle", "pixel_aupro")
+# Regions of a mask are 8-connected: pixels that touch at a corner belong together.
+EIGHT_CONNECTED = np.ones((3, 3), int)
+# One [draws, K] array of a chunk holds this many numbers at most (8 MB); about ten are alive at a time.
+CHUNK = 2**20
+
+Metric = float | Array
+
+
+def image_metrics(score: ArrayLike, label: ArrayLike, weights: NDArray | None = None) -> dict[str, Metric]:
+    """image_auroc, image_ap and image_f1_max_oracle of scores [N] (higher = more anomalous) and labels [N] (1 = so)."""
+    score, label = np.asarray(score, np.float64), np.asarray(label, bool)
+    values, column = np.unique(-score, return_inverse=True)
+    shape = (len(score), len(values))
+    rows = np.arange(len(score))
+    negatives, positives = (csr_array((kind.astype(float), (rows, column)), shape) for kind in (~label, label))
+    chunks = [rank_metrics(w @ negatives, w @ positives) for w in _chunks(weights, shape)]
+    return _join(chunks, "image_", weights)
+
+
+def decision_metrics(decision: ArrayLike, label: ArrayLike, prefix: str = "",
+                     weights: NDArray | None = None) -> dict[str, Metric]:
+    """accuracy, precision, recall, f1 and false_positive_rate of decisions [N] (True = anomalous), names prefixed.
+
+    By convention precision is 0 when nothing is decided anomalous. Precision, recall and F1 are NaN without an
+    anomalous image, the false-positive rate without a normal one.
+    """
+    decision, label = np.asarray(decision, bool), np.asarray(label, bool)
+    w = np.ones((1, len(label))) if weights is None else weights
+    tp, fp, fn, tn = (w @ kind.astype(float)
+                      for kind in (decision & label, decision & ~label, ~decision & label, ~decision & ~label))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = np.where(tp + fn > 0, tp / np.maximum(tp + fp, 1), np.nan)
+        values = {"accuracy": (tp + tn) / (tp + fp + fn + tn), "precision": precision, "recall": tp / (tp + fn),
+                  "f1": np.where(tp + fn > 0, 2 * tp / (2 * tp + fp + fn), np.nan),
+                  "false_positive_rate": fp / (fp + tn)}
+    return _join([values], prefix, weights)
+
+
+class Histograms(NamedTuple):
+    """What all pixel metrics of N images need; K score values, descending."""
+
+    normal: csr_array  # [N, K] normal pixels
+    anomalous: csr_array  # [N, K] anomalous pixels
+    overlap: csr_array  # [N, K] anomalous pixels, each counted 1 / (size of its region)
+    n_regions: Array  # [N]
+
+
+class PixelHistograms:
+    """Counts over the distinct float16 values of the anomaly maps, image by image.
+
+    Maps are stored as float16, so there are at most 65,536 score values, and counting them loses nothing: memory grows
+    with the values an image has, not with its pixels. Images are kept apart, because the bootstrap draws images.
+    """
+
+    def __init__(self) -> None:
+        self._images: list[tuple[NDArray, Array, Array, Array, int]] = []
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def add(self, anomaly_map: NDArray[np.float16], mask: NDArray[np.bool_] | None) -> None:
+        """Count one image: map [H, W] float16, mask [H, W] bool (None = normal throughout).
+
+        Raises ValueError on another dtype or shape, or on NaN or infinity.
+        """
+        if anomaly_map.dtype != np.float16 or anomaly_map.ndim != 2:
+            raise ValueError(f"an anomaly map must be float16 [H, W], got {anomaly_map.dtype} {anomaly_map.shape}")
+        if mask is not None and mask.shape != anomaly_map.shape:
+            raise ValueError(f"the mask is {mask.shape}, its anomaly map {anomaly_map.shape}")
+        if not np.isfinite(anomaly_map).all():
+            raise ValueError("the anomaly map holds NaN or infinity")
+        ranks = descending_rank(anomaly_map).ravel()
+        everything = np.bincount(ranks, minlength=2**16)
+        anomalous = overlap = np.zeros(2**16)
+        n_regions = 0
+        if mask is not None and mask.any():
+            regions, n_regions = ndimage.label(mask, EIGHT_CONNECTED)
+            inside = regions[mask]
+            anomalous = np.bincount(ranks[mask.ravel()], minlength=2**16)
+            overlap = np.bincount(ranks[mask.ravel()], 1 / np.bincount(inside)[inside], minlength=2**16)
+        used = np.flatnonzero(everything)
+        self._images.append((used, (everything - anomalous)[used].astype(float), anomalous[used].astype(float),
+                             overlap[used], n_regions))
+        self.__dict__.pop("matrices", None)
+
+    @cached_property
+    def matrices(self) -> Histograms:
+        """The counts as sparse matrices [N, K], rows in the order of `add`."""
+        columns, normal, anomalous, overlap, n_regions = zip(*self._images, strict=True)
+        start = np.cumsum([0, *map(len, columns)])
+        used, column = np.unique(np.concatenate(columns), return_inverse=True)
+        # Between two values that anomalous pixels take, the normal ones can be counted together: in all the curves such
+        # a stretch is a straight line without a maximum of F1, and average precision has no term there.
+        is_anomalous = np.bincount(column, np.concatenate(anomalous), minlength=len(used)) > 0
+        column = np.cumsum(is_anomalous | np.r_[True, is_anomalous[:-1]])[column] - 1
+        shape = (len(columns), column.max() + 1)
+
+        def matrix(values: tuple[Array, ...]) -> csr_array:
+            result = csr_array((np.concatenate(values), column, start), shape, copy=True)  # it is worked on in place
+            result.sum_duplicates()
+            result.eliminate_zeros()
+            return result
+
+        return Histograms(matrix(normal), matrix(anomalous), matrix(overlap), np.array(n_regions, float))
+
+
+def descending_rank(values: NDArray[np.float16]) -> NDArray[np.int64]:
+    """The place of float16 values among all float16 values from the largest to the smallest, 0..65535; -0 equals 0."""
+    bits = (values + np.float16(0)).view(np.uint16).astype(np.int64)  # adding 0 turns -0 into 0
+    return np.where(bits < 2**15, 2**15 - 1 - bits, bits)
+
+
+def pixel_metrics(histograms: PixelHistograms | None, aupro_limit: float = 0.3,
+                  weights: NDArray | None = None) -> dict[str, Metric | None]:
+    """pixel_auroc, pixel_ap, pixel_f1_max_oracle and pixel_aupro (FPR <= aupro_limit), over all thresholds.
+
+    FPR counts the normal pixels of all images together, PRO is the mean over the regions of all images. `weights` are
+    [draws, N] in the order in which images were added. Without histograms (no maps, or image labels only) the metrics
+    are not applicable: None.
+    """
+    if histograms is None:
+        return dict.fromkeys(PIXEL_METRICS)
+    normal, anomalous, overlap, n_regions = histograms.matrices
+    chunks = []
+    for w in _chunks(weights, normal.shape):
+        negatives = w @ normal
+        metrics = rank_metrics(negatives, w @ anomalous)
+        chunks.append(metrics | {"aupro": pro_area(negatives, w @ overlap, w @ n_regions, aupro_limit)})
+    return _join(chunks, "pixel_", weights)
+
+
+def _chunks(weights: NDArray | None, shape: tuple[int, int]) -> Iterator[Array]:
+    n, k = shape
+    weights = np.ones((1, n)) if weights is None else weights
+    if weights.ndim != 2 or weights.shape[1] != n:
+        raise ValueError(f"weights must be [draws, {n}], got {list(weights.shape)}")
+    step = max(1, CHUNK // k)
+    for start in range(0, len(weights), step):
+        yield weights[start:start + step].astype(np.float64)
+
+
+def _join(chunks: list[dict[str, Array]], prefix: str, weights: NDArray | None) -> dict[str, Metric]:
+    joined = {prefix + name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+    return joined if weights is not None else {name: float(value[0]) for name, value in joined.items()}

@@ -1,0 +1,537 @@
+"""The figures of a run: accuracy against latency, ROC curves, recall by defect, picture grids, training loss.
+
+Each function takes tidy data and gives a Figure. Colours are those of Okabe and Ito ("Color Universal Design", 2008);
+every method has a marker and a line style too, so that no figure depends on colour alone. Sizes are in inches at the
+width of a printed page; no text is smaller than 7 points.
+"""
+
+import math
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from PIL import Image
+
+from radar.files import atomic
+
+# Blue, orange, purple, black, sky blue, vermillion; bluish green comes last, far from vermillion; yellow is too pale.
+COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#000000", "#56B4E9", "#D55E00", "#009E73")
+MARKERS = ("o", "s", "^", "D", "v", ">", "X", "p", "<", "P")  # 10 and 7 have no common factor: 70 different pairs
+LINES = ("-", "--", ":", "-.")
+WIDTH = 7.0
+NOTE = 0.125  # inches per line of a note
+STYLE = {
+    "font.family": "DejaVu Sans", "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "xtick.labelsize": 7,
+    "ytick.labelsize": 7, "legend.fontsize": 7, "legend.frameon": False, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.linewidth": 0.6, "axes.grid": True, "grid.color": "#dddddd",
+    "grid.linewidth": 0.5, "axes.axisbelow": True, "lines.linewidth": 1.2, "lines.markersize": 5,
+    "pdf.fonttype": 42, "figure.dpi": 100,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a method is drawn, in every figure alike."""
+
+    label: str
+    colour: str
+    marker: str
+    line: str
+
+
+def looks(methods: Sequence[str], labels: Mapping[str, str] | None = None) -> dict[str, Look]:
+    """One look per method, by its place in `methods`."""
+    return {name: Look((labels or {}).get(name, name), COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)],
+                       LINES[i // len(COLOURS) % len(LINES)]) for i, name in enumerate(methods)}
+
+
+def save(figure: Figure, stem: Path) -> None:
+    """Write `stem`.png (200 dpi) and `stem`.pdf, by temporary names; the same figure gives the same bytes."""
+    with matplotlib.rc_context(STYLE):
+        with atomic(stem.with_name(stem.name + ".png")) as temporary:
+            figure.savefig(temporary, dpi=200, metadata={"Software": None})
+        with atomic(stem.with_name(stem.name + ".pdf")) as temporary:
+            figure.savefig(temporary, metadata={"CreationDate": None, "Creator": None, "Producer": None})
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draw in the style of the suite, whatever the caller's settings are."""
+    @wraps(draw)
+    def wrapped(*args, **kwargs) -> Figure:
+        defaults = {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"}
+        with matplotlib.rc_context(defaults | STYLE):
+            return draw(*args, **kwargs)
+
+    return wrapped
+
+
+def datasets_of(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """(dataset, category), in the order of the table."""
+    return list(table[["dataset", "category"]].drop_duplicates().itertuples(index=False, name=None))
+
+
+def part(table: pd.DataFrame, pair: tuple[str, str]) -> pd.DataFrame:
+    return table[(table["dataset"] == pair[0]) & (table["category"] == pair[1])]
+
+
+def panels(pairs: Sequence[tuple[str, str]], height: float, entries: Sequence[tuple[Line2D, str]],
+           notes: Sequence[str], **options) -> tuple[Figure, list[Axes]]:
+    """One panel of `height` inches per dataset, three in a row; below them a legend, then lines of text."""
+    columns = min(3, len(pairs))
+    rows = math.ceil(len(pairs) / columns)
+    width = WIDTH if columns == 3 else 0.8 + 2.6 * columns
+    lines = note_lines(notes, width)
+    longest = max((len(text) for _, text in entries), default=0)
+    stacked = math.ceil(len(entries) / max(1, int(width / (0.5 + 0.06 * longest))))  # rows of the legend
+    below = 0.1 + 0.165 * stacked + NOTE * len(lines)
+    total = rows * height + below
+
+    figure = Figure(figsize=(width, total), layout="constrained")
+    figure.get_layout_engine().set(rect=(0, below / total, 1, 1 - below / total))
+    axes = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
+    for ax in axes[len(pairs):]:
+        ax.remove()
+    for ax, pair in zip(axes, pairs, strict=False):
+        ax.set_title("/".join(pair))
+    if entries:
+        figure.legend([handle for handle, _ in entries], [text for _, text in entries], loc="lower center",
+                      bbox_to_anchor=(0.5, (0.05 + NOTE * len(lines)) / total), borderaxespad=0.1, handlelength=2.6,
+                      ncols=math.ceil(len(entries) / stacked), columnspacing=1.2)
+    write_notes(figure, lines)
+    return figure, axes[: len(pairs)]
+
+
+def empty(notes: Sequence[str]) -> Figure:
+    """A figure that says why there is nothing to see."""
+    lines = ["No results to show.", *note_lines(notes, WIDTH)]
+    figure = Figure(figsize=(WIDTH, 0.3 + NOTE * len(lines)))
+    write_notes(figure, lines)
+    return figure
+
+
+def note_lines(notes: Sequence[str], width: float) -> list[str]:
+    """Notes broken to the width of a figure [inches]."""
+    return [line for note in notes for line in textwrap.wrap(note, int((width - 0.12) / 0.0525))]
+
+
+def write_notes(figure: Figure, lines: Sequence[str]) -> None:
+    """Lines of text at the bottom left; each takes NOTE inches."""
+    width, height = figure.get_size_inches()
+    figure.text(0.06 / width, 0.05 / height, "\n".join(lines), fontsize=7, va="bottom", color="#333333",
+                linespacing=1.1)
+
+
+def method_entries(shown: Sequence[str], look: Mapping[str, Look], line: bool) -> list[tuple[Line2D, str]]:
+    return [(Line2D([], [], color=look[name].colour, marker=look[name].marker, markeredgecolor="white",
+                    markeredgewidth=0.5, linestyle=look[name].line if line else "none"), look[name].label)
+            for name in shown]
+
+
+# Accuracy against latency
+
+
+@styled
+def accuracy_latency(accuracy: pd.DataFrame, timing: pd.DataFrame, look: Mapping[str, Look],
+                     notes: Sequence[str] = ()) -> Figure:
+    """Image AUROC with its 95 % interval against latency at batch 1 (median; the whisker ends at the p90).
+
+    accuracy: the main table; timing: the timing table. A method that lacks either is not drawn.
+    """
+    auroc = accuracy[accuracy["metric"] == "image_auroc"].dropna(subset="mean")
+    points = auroc.merge(timing, on=["dataset", "category", "method"]).dropna(subset="latency_ms_median")
+    shown = [name for name in look if name in set(points["method"])]
+    entries = method_entries(shown, look, line=False)
+    notes = ["Upright bars: 95 % bootstrap interval over test images. Bars to the right: from the median to the 90th "
+             "percentile of the latency.", *notes]
+    pairs = datasets_of(points)
+    if not pairs:
+        return empty(notes)
+    figure, axes = panels(pairs, 2.3, entries, notes, sharey=True)
+    for ax, pair in zip(axes, pairs, strict=True):
+        for row in part(points, pair).itertuples():
+            style = look[row.method]
+            low, high = (0 if math.isnan(end) else abs(end - row.mean) for end in (row.ci_low, row.ci_high))
+            later = 0 if math.isnan(row.latency_ms_p90) else max(0.0, row.latency_ms_p90 - row.latency_ms_median)
+            ax.errorbar(row.latency_ms_median, row.mean, yerr=[[low], [high]], xerr=[[0], [later]], color=style.colour,
+                        elinewidth=0.9, linestyle="none")
+            ax.plot(row.latency_ms_median, row.mean, color=style.colour, marker=style.marker, markeredgecolor="white",
+                    markeredgewidth=0.5, markersize=6.5, zorder=4)
+        ax.set(xscale="log", xlabel="latency [ms per image]")
+    # All panels have the same axes, so that they can be compared.
+    low, high = min(ax.get_xlim()[0] for ax in axes), max(ax.get_xlim()[1] for ax in axes)
+    for ax in axes:
+        log_axis(ax, low, high)
+    for ax in axes[::3]:
+        ax.set_ylabel("image AUROC")
+    low, high = axes[0].get_ylim()
+    axes[0].set_ylim(max(0.0, low), min(1.01, high))
+    return figure
+
+
+def log_axis(ax: Axes, low: float, high: float) -> None:
+    """A logarithmic x axis from `low` to `high` with plain numbers, at least a decade wide."""
+    if high / low < 10:
+        middle = math.sqrt(low * high)
+        low, high = middle / math.sqrt(10), middle * math.sqrt(10)
+    ax.set_xlim(low, high)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 150 else (1.0,), numticks=12))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+# ROC curves
+
+
+def roc_points(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """False- and true-positive rates at every distinct threshold, from (0, 0) to (1, 1). labels: 0 or 1."""
+    from sklearn.metrics import roc_curve  # half a second to import, and only this figure needs it
+
+    false_positive_rate, true_positive_rate, _ = roc_curve(labels, scores, drop_intermediate=False)
+    return false_positive_rate, true_positive_rate
+
+
+@styled
+def roc(curves: pd.DataFrame, operating: pd.DataFrame, look: Mapping[str, Look], notes: Sequence[str] = ()) -> Figure:
+    """ROC curves: thin per seed, thick their mean at equal false-positive rate, a marker at the calibrated threshold.
+
+    curves: dataset, category, method, seed, fpr, tpr; operating: dataset, category, method, seed, fpr, tpr, promised.
+    """
+    shown = [name for name in look if name in set(curves["method"])]
+    entries = method_entries(shown, look, line=True)
+    promised = sorted(set(operating["promised"].dropna()))
+    thin = len(shown) <= 10  # with more, they would hide the means
+    rates = " or ".join(f"{100 * rate:g} %" for rate in promised)
+    drawn = "Thick: mean over seeds; thin: each seed." if thin else "Lines: mean over seeds."
+    notes = [f"{drawn} Marker: at the calibrated threshold, mean over seeds; dotted: the false-positive rate it "
+             f"promises ({rates}).", *notes]
+    pairs = datasets_of(curves)
+    if not pairs:
+        return empty(notes)
+    figure, axes = panels(pairs, 2.55, entries, notes, sharey=True)
+    grid = np.linspace(0, 1, 501)
+    for ax, pair in zip(axes, pairs, strict=True):
+        ax.plot([0, 1], [0, 1], color="#999999", linewidth=0.6)
+        for rate in promised:
+            ax.axvline(rate, color="#666666", linewidth=0.8, linestyle=":")
+        ours = part(curves, pair)
+        for name in shown:
+            style = look[name]
+            seeds = [curve for _, curve in ours[ours["method"] == name].groupby("seed")]
+            if not seeds:
+                continue
+            for curve in seeds if thin and len(seeds) > 1 else []:
+                ax.plot(curve["fpr"], curve["tpr"], color=style.colour, linewidth=0.4, alpha=0.5)
+            # A ROC curve is a staircase: at a rate between two steps the lower step counts.
+            steps = [curve["tpr"].to_numpy()[np.searchsorted(curve["fpr"].to_numpy(), grid, side="right") - 1]
+                     for curve in seeds]
+            ax.plot(np.r_[0, grid], np.r_[0, np.mean(steps, axis=0)], color=style.colour, linestyle=style.line)
+        for name in shown:
+            points = part(operating, pair)
+            points = points[points["method"] == name]
+            if len(points):
+                ax.plot(points["fpr"].mean(), points["tpr"].mean(), color=look[name].colour, marker=look[name].marker,
+                        markeredgecolor="white", markeredgewidth=0.6, markersize=6.5, zorder=5)
+        ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xlabel="false-positive rate")
+    for ax in axes[::3]:
+        ax.set_ylabel("true-positive rate")
+    return figure
+
+
+# Recall by defect type and severity
+
+
+def severity_bins(severity: pd.Series, most: int = 5) -> pd.Series:
+    """Severities as text, easiest to read: each value if there are at most `most`, else that many ranges."""
+    values = np.sort(severity.dropna().unique())
+    if len(values) <= most:
+        return severity.map(severity_text)
+    edges = np.linspace(values[0], values[-1], most + 1)
+    names = [f"{low:.2g}–{high:.2g}" for low, high in zip(edges, edges[1:], strict=False)]
+    return pd.cut(severity, edges, labels=names, include_lowest=True).astype(object).fillna("")
+
+
+@styled
+def recall(defects: pd.DataFrame, look: Mapping[str, Look], notes: Sequence[str] = ()) -> Figure:
+    """Share of anomalous images found at the calibrated threshold, by defect and severity, as one table per dataset.
+
+    defects: dataset, category, method, seed, defect, severity (may be empty), n, detected; summed over seeds.
+    """
+    notes = ["Images detected / shown, all seeds together, at the calibrated threshold. The number behind a defect is "
+             "its severity.", *notes]
+    pairs = datasets_of(defects)
+    if not pairs:
+        return empty(notes)
+    shown = [name for name in look if name in set(defects["method"])]
+    tables = [recall_table(part(defects, pair)) for pair in pairs]
+
+    # Inches, from the top: slanted names of the methods; per dataset its name and its rows; notes.
+    row, head, cell = 0.165, 0.27, max(0.46, min(0.75, 4.2 / len(shown)))
+    names = 0.14 + 0.037 * max(len(look[name].label) for name in shown)
+    left = 0.25 + 0.062 * max(len(f"{defect}  {text}") for table in tables for defect, text in table.index)
+    width = max(left + cell * len(shown) + 0.75, 4.5)
+    lines = note_lines(notes, width)
+    body = sum(head + row * len(table) for table in tables)
+    bar = max(0.7, min(1.3, body - head))
+    height = names + max(body, head + bar) + 0.15 + NOTE * len(lines)
+    figure = Figure(figsize=(width, height))
+    top = height - names
+    for index, (pair, table) in enumerate(zip(pairs, tables, strict=True)):
+        figure.text(0.06 / width, (top - head + 0.06) / height, "/".join(pair), fontsize=8, weight="bold")
+        top -= head + row * len(table)
+        ax = figure.add_axes((left / width, top / height, cell * len(shown) / width, row * len(table) / height))
+        _recall_panel(ax, table, shown)
+        if index == 0:
+            ax.tick_params(axis="x", labeltop=True, labelbottom=False, pad=1)
+            ax.set_xticks(range(len(shown)), [look[name].label for name in shown], rotation=40, ha="left",
+                          rotation_mode="anchor", fontsize=7)
+    ax = figure.add_axes(((left + cell * len(shown) + 0.12) / width, (height - names - head - bar) / height,
+                          0.09 / width, bar / height))
+    figure.colorbar(ScalarMappable(Normalize(0, 1), "cividis"), ax, ticks=[0, 0.5, 1]).set_label("recall", fontsize=7)
+    ax.grid(False)
+    write_notes(figure, lines)
+    return figure
+
+
+def recall_table(defects: pd.DataFrame) -> pd.DataFrame:
+    """(defect, severity text) x method -> (detected, n), defects in the order given, severities rising."""
+    defects = defects.assign(text=severity_bins(defects["severity"].astype(float)))
+    order = defects.assign(place=defects["defect"].map({name: i for i, name in enumerate(defects["defect"].unique())}))
+    index = order.sort_values(["place", "severity"], kind="stable")[["defect", "text"]].drop_duplicates()
+    sums = defects.groupby(["defect", "text", "method"], sort=False)[["detected", "n"]].sum()
+    return sums.unstack("method").reindex(pd.MultiIndex.from_frame(index))
+
+
+def _recall_panel(ax: Axes, table: pd.DataFrame, shown: Sequence[str]) -> None:
+    detected = table["detected"].reindex(columns=list(shown)).to_numpy(float)
+    total = table["n"].reindex(columns=list(shown)).to_numpy(float)
+    share = np.divide(detected, total, out=np.full_like(detected, np.nan), where=total > 0)
+    ax.imshow(share, cmap="cividis", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    for (y, x), value in np.ndenumerate(share):
+        text = "–" if math.isnan(value) else f"{detected[y, x]:.0f}/{total[y, x]:.0f}"
+        ax.text(x, y, text, ha="center", va="center_baseline", fontsize=7,
+                color="white" if value < 0.55 else "black")
+    names = [defect for defect, _ in table.index]
+    for y in range(1, len(names)):
+        if names[y] != names[y - 1]:
+            ax.axhline(y - 0.5, color="white", linewidth=2)
+    labels = [f"{name if y == 0 or names[y - 1] != name else ''}  {severity}".rstrip()
+              for y, (name, severity) in enumerate(table.index)]
+    ax.set_yticks(range(len(labels)), labels, fontsize=7)
+    ax.set_xticks([])
+    ax.grid(False)
+    ax.tick_params(length=0, pad=3)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+# Picture grid
+
+
+SHOWN_RULE = ("Rows: the first normal test image, and of each defect the first image of its middle severity, "
+              "in the order of the manifest.")
+
+
+def chosen_images(manifest: pd.DataFrame, most: int = 9) -> pd.DataFrame:
+    """Test images to show, by a rule that knows no method: see SHOWN_RULE; at most `most`, in the manifest's order.
+
+    manifest: path, split, label, defect, severity, mask. The lower of two middle severities counts as the middle.
+    """
+    test = manifest[manifest["split"] == "test"]
+    rows = [test[test["label"] == 0].head(1)]
+    for _, images in test[test["label"] == 1].groupby("defect", sort=False):
+        values = np.sort(images["severity"].dropna().unique())
+        middle = images[images["severity"] == values[(len(values) - 1) // 2]] if len(values) else images
+        rows.append(middle.head(1))
+    return pd.concat(rows[:most])
+
+
+@dataclass(frozen=True)
+class Maps:
+    """A method's maps of the shown images, and the range that its colours span (from all its test maps)."""
+
+    shown: dict[str, np.ndarray]  # path -> [H, W]
+    low: float
+    high: float
+
+
+def maps_of(arrays: Mapping[str, np.ndarray], paths: Sequence[str]) -> Maps:
+    """The maps of `paths` out of maps.npz; range: 1st to 99.5th percentile of all maps in it.
+
+    Raises KeyError with the path if one has no map.
+    """
+    sizes = arrays["shapes"].astype(np.int64).prod(axis=1)
+    ends = sizes.cumsum()
+    place = {str(path): index for index, path in enumerate(arrays["paths"])}
+    flat, scale = arrays["maps"], float(arrays["scale"])
+    shown = {path: flat[ends[i] - sizes[i]: ends[i]].reshape(arrays["shapes"][i]).astype(np.float32) * scale
+             for path in paths for i in [place[path]]}
+    # At most four million values: the percentiles of more would not differ in the digits shown.
+    low, high = np.percentile(flat[:: max(1, flat.size // 4_000_000)].astype(np.float32), [1, 99.5]) * scale
+    return Maps(shown, float(low), float(high) if high > low else float(low) + 1e-12)
+
+
+def picture(path: Path, shape: tuple[int, int] | None, resample: Image.Resampling) -> np.ndarray:
+    """An image as [H, W] or [H, W, 3] in 0..1, resized to `shape` (H, W) if it differs. Raises OSError."""
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith("I"):
+                image = Image.fromarray((np.asarray(image).astype(np.uint32) // 257).astype(np.uint8))
+            image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise OSError(f"{path} cannot be read as an image: prepare the data with snakemake --cores all, "
+                      "or name its folder with --data-root") from error
+    if shape is not None and image.size != (shape[1], shape[0]):
+        image = image.resize((shape[1], shape[0]), resample)
+    return np.asarray(image) / 255
+
+
+@styled
+def picture_grid(title: str, rows: pd.DataFrame, folder: Path, maps: Mapping[str, Maps], look: Mapping[str, Look],
+                 notes: Sequence[str] = ()) -> Figure:
+    """One row per image of `rows` (path, label, defect, severity, mask): image, truth, and each method's map.
+
+    folder: what the paths are relative to. Colours span one range per method, the same in every row.
+    """
+    shown = [name for name in look if name in maps]
+    notes = [SHOWN_RULE, "The colours of a method span the range below its column: from the 1st to the 99.5th "
+             "percentile of its maps of all test images.", *notes]
+    if not len(rows):
+        return empty(notes)
+
+    # Inches. From the top: title, names of the columns, rows of cells, colour bars, notes.
+    side, gap = max(0.76, min(1.0, 6.4 / (len(shown) + 2))), 0.05
+    fits = int(side / 0.056)  # characters
+    heads = ["image", "truth", *(break_label(look[name].label, fits) for name in shown)]
+    names = [break_label("normal" if row.label == 0 else f"{row.defect} {severity_text(row.severity)}", fits)
+             for row in rows.itertuples()]
+    left = 0.1 + 0.115 * max(name.count("\n") + 1 for name in names)
+    width = left + (side + gap) * len(heads) + 0.05
+    lines = note_lines(notes, width)
+    top, bars, bottom = 0.27 + 0.125 * max(head.count("\n") + 1 for head in heads), 0.27, 0.1 + NOTE * len(lines)
+    height = top + (side + gap) * len(rows) + bars + bottom
+    figure = Figure(figsize=(width, height))
+    figure.text(0.06 / width, 1 - 0.17 / height, title, fontsize=8, weight="bold")
+    write_notes(figure, lines)
+
+    def place(column: int, low: float, tall: float) -> Axes:
+        return figure.add_axes(((left + (side + gap) * column) / width, low / height, side / width, tall / height))
+
+    last = {}
+    for y, row in enumerate(rows.itertuples()):
+        arrays = {name: maps[name].shown[row.path] for name in shown}
+        image = picture(folder / row.path, next((array.shape for array in arrays.values()), None), Image.Resampling.BOX)
+        mask = None
+        if isinstance(row.mask, str) and row.mask:
+            mask = picture(folder / row.mask, image.shape[:2], Image.Resampling.NEAREST)
+        low = height - top - (side + gap) * (y + 1) + gap
+        cells = [place(x, low, side) for x in range(len(heads))]
+        cells[0].imshow(image, cmap="gray", vmin=0, vmax=1)
+        _draw_truth(cells[1], image, mask, row.label)
+        for ax, name in zip(cells[2:], shown, strict=True):
+            last[name] = ax.imshow(arrays[name], cmap="magma", vmin=maps[name].low, vmax=maps[name].high)
+        for ax in cells:
+            ax.set_axis_off()
+        figure.text((left - 0.05) / width, (low + side / 2) / height, names[y], fontsize=7, rotation=90, ha="right",
+                    va="center", multialignment="center", linespacing=1.0)
+    for x, head in enumerate(heads):
+        figure.text((left + (side + gap) * x + side / 2) / width, 1 - (top - 0.05) / height, head, fontsize=7,
+                    ha="center", va="baseline", linespacing=1.05)
+    for x, name in enumerate(shown, 2):
+        ax = place(x, bottom + bars - 0.1, 0.06)
+        figure.colorbar(last[name], ax, orientation="horizontal").outline.set_linewidth(0.4)
+        ax.xaxis.set_major_locator(NullLocator())
+        for end, value, align in ((0, maps[name].low, "left"), (1, maps[name].high, "right")):
+            ax.text(end, -0.5, compact(value), transform=ax.transAxes, fontsize=7, ha=align, va="top")
+    return figure
+
+
+def severity_text(severity: float) -> str:
+    return "" if pd.isna(severity) else f"{severity:.3g}"
+
+
+def _draw_truth(ax: Axes, image: np.ndarray, mask: np.ndarray | None, label: int) -> None:
+    """The image with its mask filled and outlined; words where there is no mask."""
+    if mask is None:
+        ax.imshow(np.full((*image.shape[:2], 3), 0.93))
+        ax.text(0.5, 0.5, "image\nlabel\nonly" if label else "normal", transform=ax.transAxes, ha="center", va="center",
+                fontsize=7)
+        return
+    ax.imshow(image, cmap="gray", vmin=0, vmax=1)
+    filled = (mask if mask.ndim == 2 else mask.max(axis=2)) > 0
+    overlay = np.zeros((*filled.shape, 4))
+    overlay[filled] = (*to_rgb(COLOURS[1]), 0.45)
+    ax.imshow(overlay, interpolation="nearest")
+    if filled.any() and not filled.all():
+        ax.contour(filled, levels=[0.5], colors=[COLOURS[1]], linewidths=0.9)
+
+
+def break_label(text: str, width: int) -> str:
+    """Break at underscores and blanks where a line would exceed `width` characters."""
+    lines = [""]
+    for word in text.replace("_", "_ ").split(" "):
+        joint = "" if lines[-1].endswith("_") or not lines[-1] else " "
+        if lines[-1] and len(lines[-1] + joint + word.rstrip("_")) > width:
+            lines.append("")
+            joint = ""
+        lines[-1] += joint + word
+    return "\n".join(lines)
+
+
+def compact(value: float) -> str:
+    """At most six characters, so that both ends of a range fit below a column."""
+    text = f"{value:.2g}" if 0.01 <= abs(value) < 1000 or value == 0 else f"{value:.0e}"
+    return text.replace("e-0", "e-").replace("e+0", "e").replace("-", "−")
+
+
+# Training loss
+
+
+@styled
+def training_loss(losses: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
+    """Loss against images seen: faint as written, solid smoothed over 5 % of the training.
+
+    losses: dataset, category, seed, images, loss.
+    """
+    seeds = sorted(losses["seed"].unique())
+    shades = {seed: COLOURS[i % len(COLOURS)] for i, seed in enumerate(seeds)}
+    styles = {seed: LINES[i // len(COLOURS) % len(LINES)] for i, seed in enumerate(seeds)}
+    entries = [(Line2D([], [], color=shades[seed], linestyle=styles[seed]), f"seed {seed}") for seed in seeds]
+    notes = ["Solid: mean over 5 % of the training; faint: as written.", *notes]
+    pairs = datasets_of(losses)
+    if not pairs:
+        return empty(notes)
+    figure, axes = panels(pairs, 2.1, entries, notes)
+    for ax, pair in zip(axes, pairs, strict=True):
+        ours = part(losses, pair)
+        for seed in seeds:
+            curve = ours[ours["seed"] == seed].sort_values("images")
+            window = max(1, len(curve) // 20)
+            ax.plot(curve["images"], curve["loss"], color=shades[seed], linewidth=0.4, alpha=0.35)
+            ax.plot(curve["images"], curve["loss"].rolling(window, center=True, min_periods=1).mean(),
+                    color=shades[seed], linestyle=styles[seed])
+        positive = ours["loss"][ours["loss"] > 0]
+        if len(positive) and positive.max() > 5 * positive.min():
+            ax.set_yscale("log")
+            ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+        ax.set_xlabel("images seen")
+    for ax in axes[::3]:
+        ax.set_ylabel("training loss")
+    return figure

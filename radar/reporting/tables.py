@@ -1,0 +1,638 @@
+"""The tables of a run: accuracy with bootstrap intervals, timing, their Markdown and LaTeX, and a terminal summary.
+
+Everything is computed from the files that evaluation and timing wrote; nothing is measured here. The bootstrap draws
+of a dataset are paired: draw i resamples the same test images for every method and seed. An interval is therefore the
+percentile interval of the mean over seeds, and two methods are compared by the interval of their paired difference.
+"""
+
+import json
+import math
+import re
+import textwrap
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, groupby, pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tabulate import tabulate
+
+REBUILD = "snakemake --cores all results/tables/main.md"
+CONFIDENCE = 0.95
+DASH = "–"
+
+METRICS = (
+    "image_auroc", "image_ap", "image_f1_max_oracle",
+    "accuracy", "precision", "recall", "f1", "false_positive_rate_measured",
+    "own_accuracy", "own_precision", "own_recall", "own_f1", "own_false_positive_rate",
+    "pixel_auroc", "pixel_ap", "pixel_f1_max_oracle", "pixel_aupro",
+)
+LOWER_IS_BETTER = frozenset({"false_positive_rate_measured", "own_false_positive_rate"})
+
+# metric, group, label within the group, full label. {promised} becomes the promised false-positive rate.
+MAIN_COLUMNS = (
+    ("image_auroc", "image", "AUROC", "image AUROC"),
+    ("image_ap", "image", "AP", "image AP"),
+    ("image_f1_max_oracle", "image", "F1-max (oracle)", "image F1-max (oracle)"),
+    ("accuracy", "calibrated", "accuracy", "accuracy"),
+    ("precision", "calibrated", "precision", "precision"),
+    ("recall", "calibrated", "recall", "recall"),
+    ("f1", "calibrated", "F1", "F1"),
+    ("false_positive_rate_measured", "calibrated", "FPR (promised {promised})", "FPR (promised {promised})"),
+    ("own_f1", "own decision", "F1 (forest)", "own decision F1 (forest)"),
+    ("pixel_auroc", "pixel", "AUROC", "pixel AUROC"),
+    ("pixel_ap", "pixel", "AP", "pixel AP"),
+    ("pixel_f1_max_oracle", "pixel", "F1-max (oracle)", "pixel F1-max (oracle)"),
+    ("pixel_aupro", "pixel", "AUPRO", "AUPRO"),
+)
+TIMING_COLUMNS = (
+    ("latency, batch 1", "median [ms]", "latency median [ms]"),
+    ("latency, batch 1", "p90 [ms]", "latency p90 [ms]"),
+    ("throughput", "images/s", "images/s"),
+    ("throughput", "at batch", "at batch"),
+    ("cost of one image", "NFE", "NFE"),
+    ("cost of one image", "GFLOPs", "GFLOPs"),
+    ("memory", "parameters [M]", "parameters [M]"),
+    ("memory", "peak [MB]", "peak memory [MB]"),
+)
+MAIN_LEGEND = (
+    "± is half the width of the 95 % bootstrap interval over test images, stratified by label; its two ends are in "
+    "main.csv.",
+    "Bold: best, and the 95 % interval of the paired difference to every other method with a value excludes 0; where "
+    "nothing is bold there is no such winner. False-positive rates (FPR) are never bold.",
+    "Accuracy, precision, recall, F1 and FPR are at the threshold calibrated on normal images. Only the columns called "
+    "oracle choose their threshold on test labels.",
+    f"{DASH} is not applicable: pixel metrics need masks, and only some methods decide by themselves.",
+)
+TIMING_LEGEND = (
+    "From the uint8 image in memory to its score and map at input size; warm-up left out, device synchronised. "
+    "Latency is at batch 1, throughput at the best batch size. NFE: network evaluations per image.",
+    f"{DASH} is not measured or not applicable.",
+)
+KEY = ["dataset", "category", "method"]
+MAIN_TABLE = [*KEY, "metric", "mean", "ci_low", "ci_high", "n_seeds"]
+TIMING_TABLE = [*KEY, "device", "batch_size", "latency_ms_median", "latency_ms_p90", "images_per_s", "nfe",
+                "parameters", "gflops", "peak_memory_mb"]
+
+Missing = tuple[str, str, str, str]  # dataset, category, method, reason
+
+
+class InputError(Exception):
+    """A file that cannot be used. One line that names it and says what to do."""
+
+
+# Reading
+
+
+@dataclass(frozen=True)
+class Run:
+    """One evaluated seed of a method on a dataset: the record of metrics.json, and draws [D] per metric."""
+
+    record: dict
+    draws: dict[str, np.ndarray]
+
+    def value(self, metric: str) -> float | None:
+        """The metric; None if it is not applicable or undefined."""
+        value = self.record["metrics"].get(metric)
+        return None if value is None or np.isnan(value) else float(value)
+
+
+def read_json(path: Path, keys: Iterable[str] = ()) -> dict:
+    """A JSON object that has all of `keys`. Raises InputError."""
+    try:
+        record = json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: make it with snakemake --cores all") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not readable JSON ({error}): delete it and run snakemake --cores all") from None
+    absent = [key for key in keys if key not in record] if isinstance(record, dict) else list(keys)
+    if absent or not isinstance(record, dict):
+        raise InputError(f"{path} has no {', '.join(absent)}: delete it and run snakemake --cores all")
+    return record
+
+
+def read_csv(path: Path, columns: Sequence[str], **options) -> pd.DataFrame:
+    """A CSV file that has all of `columns`. Raises InputError."""
+    try:
+        table = pd.read_csv(path, **options)
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: make it with snakemake --cores all") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not readable CSV ({error}): delete it and run snakemake --cores all") from None
+    if absent := [column for column in columns if column not in table]:
+        raise InputError(f"{path} has no column {', '.join(absent)}: delete it and run snakemake --cores all")
+    return table
+
+
+def read_npz(path: Path, names: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """All arrays of an .npz file, which has all of `names`. Raises InputError."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: make it with snakemake --cores all") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        raise InputError(f"{path} is not a readable .npz file: delete it and run snakemake --cores all") from None
+    if absent := [name for name in names if name not in arrays]:
+        raise InputError(f"{path} has no array {', '.join(absent)}: delete it and run snakemake --cores all")
+    return arrays
+
+
+def read_runs(metric_files: Sequence[Path], bootstrap_files: Sequence[Path]) -> list[Run]:
+    """Each metrics.json with the bootstrap.npz of its folder. A metric without draws has no interval.
+
+    Raises InputError if a file cannot be read, a run is there twice, or the draws of a dataset are not paired.
+    """
+    bootstraps = {Path(path).parent: Path(path) for path in bootstrap_files}
+    runs: list[Run] = []
+    seen: dict[tuple, Path] = {}
+    lengths: dict[tuple, int] = {}
+    for path in map(Path, metric_files):
+        record = read_json(path, (*KEY, "seed", "metrics"))
+        key = (*(record[name] for name in KEY), record["seed"])
+        if key in seen:
+            raise InputError(f"{path} repeats the run of {seen[key]}: delete one of them")
+        seen[key] = path
+        draws = {}
+        if bootstrap := bootstraps.get(path.parent):
+            draws = {name: np.atleast_1d(array).astype(float) for name, array in read_npz(bootstrap).items()}
+            for name, array in draws.items():
+                if lengths.setdefault(key[:2], array.size) != array.size or array.ndim != 1:
+                    raise InputError(f"{bootstrap} holds {array.shape} draws of {name}, other methods "
+                                     f"{lengths[key[:2]]}: delete it and run snakemake --cores all")
+        runs.append(Run(record, draws))
+    return runs
+
+
+def grouped(runs: Sequence[Run]) -> dict[tuple[str, str], dict[str, list[Run]]]:
+    """(dataset, category) -> method -> its seeds, in the order given."""
+    groups: dict[tuple[str, str], dict[str, list[Run]]] = {}
+    for run in runs:
+        dataset, category, method = (run.record[name] for name in KEY)
+        groups.setdefault((dataset, category), {}).setdefault(method, []).append(run)
+    return groups
+
+
+# Statistics
+
+
+def interval(draws: np.ndarray) -> tuple[float, float]:
+    """The 95 % percentile interval of draws [D]; undefined draws (NaN) are left out; NaN if there is none."""
+    draws = draws[np.isfinite(draws)]
+    if not draws.size:
+        return float("nan"), float("nan")
+    low, high = np.percentile(draws, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
+    return float(low), float(high)
+
+
+def _seed_mean(runs: Sequence[Run], metric: str) -> np.ndarray | None:
+    """Draws of the mean over seeds [D]: draw by draw, since they are paired. None if a run has no draws."""
+    arrays = [run.draws[metric] for run in runs if metric in run.draws]
+    return np.mean(arrays, axis=0) if arrays and len(arrays) == len(runs) else None
+
+
+def _applicable(runs: Sequence[Run], metric: str) -> list[Run]:
+    return [run for run in runs if run.value(metric) is not None]
+
+
+def main_table(metric_files: Sequence[Path], bootstrap_files: Sequence[Path]) -> pd.DataFrame:
+    """The long table of these files: see summarise."""
+    return summarise(read_runs(metric_files, bootstrap_files))
+
+
+def summarise(runs: Sequence[Run]) -> pd.DataFrame:
+    """Long table: dataset, category, method, metric, mean, ci_low, ci_high, n_seeds.
+
+    mean: over seeds. ci_low, ci_high: 95 % percentiles of the bootstrap draws, averaged over seeds draw by draw.
+    A metric that is null for every seed keeps its row with an empty mean and n_seeds 0: it is not applicable.
+    """
+    rows = []
+    for (dataset, category), methods in grouped(runs).items():
+        for method, seeds in methods.items():
+            present = dict.fromkeys(name for run in seeds for name in run.record["metrics"])
+            names = [*(name for name in METRICS if name in present), *(name for name in present if name not in METRICS)]
+            for metric in names:
+                valid = _applicable(seeds, metric)
+                mean = float(np.mean([run.value(metric) for run in valid])) if valid else float("nan")
+                draws = _seed_mean(valid, metric)
+                low, high = interval(draws) if draws is not None else (float("nan"), float("nan"))
+                rows.append((dataset, category, method, metric, mean, low, high, len(valid)))
+    return pd.DataFrame(rows, columns=MAIN_TABLE).astype({"mean": float, "ci_low": float, "ci_high": float})
+
+
+def best_significant(runs: Sequence[Run]) -> pd.DataFrame:
+    """The significant winners: dataset, category, metric, method; at most one row per dataset, category and metric.
+
+    A method wins if its mean is the best and the 95 % interval of its paired difference to every other method
+    excludes 0; the difference is taken over the seeds that both have. A method alone does not win, nor does any by a
+    low false-positive rate: the promise is a rate, not the lowest one.
+    """
+    rows = []
+    for (dataset, category), methods in grouped(runs).items():
+        named = dict.fromkeys(name for seeds in methods.values() for run in seeds for name in run.record["metrics"])
+        for metric in [name for name in named if name not in LOWER_IS_BETTER]:
+            valid = {method: kept for method, seeds in methods.items() if (kept := _applicable(seeds, metric))}
+            if len(valid) < 2:
+                continue
+            best = max(valid, key=lambda method: np.mean([run.value(metric) for run in valid[method]]))
+            if all(_exceeds(valid[best], valid[other], metric) for other in valid if other != best):
+                rows.append((dataset, category, metric, best))
+    return pd.DataFrame(rows, columns=["dataset", "category", "metric", "method"])
+
+
+def _exceeds(ours: Sequence[Run], theirs: Sequence[Run], metric: str) -> bool:
+    """Whether the 95 % interval of the paired difference ours - theirs lies above 0, over their common seeds."""
+    common = {run.record["seed"] for run in ours} & {run.record["seed"] for run in theirs}
+    first, second = (_seed_mean([run for run in runs if run.record["seed"] in common], metric)
+                     for runs in (ours, theirs))
+    return first is not None and second is not None and interval(first - second)[0] > 0
+
+
+def read_timings(timing_files: Sequence[Path]) -> list[dict]:
+    """The records of timing.json files. Raises InputError."""
+    return [read_json(path, TIMING_TABLE) for path in timing_files]
+
+
+def timing_table(timing_files: Sequence[Path]) -> pd.DataFrame:
+    """One row per timed method with the columns TIMING_TABLE; a value that was not measured is empty."""
+    rows = [[record[name] for name in TIMING_TABLE] for record in read_timings(timing_files)]
+    whole = dict.fromkeys(("batch_size", "parameters"), "Int64")
+    measured = dict.fromkeys(("latency_ms_median", "latency_ms_p90", "images_per_s", "gflops", "peak_memory_mb"), float)
+    return pd.DataFrame(rows, columns=TIMING_TABLE).astype(whole | measured)
+
+
+def metrics_json(table: pd.DataFrame) -> dict:
+    """main_table as {"dataset/category": {method: {metric: mean}}} for `dvc metrics`, rounded to 6 digits.
+
+    What is not applicable is left out: it has no number.
+    """
+    nested: dict = {}
+    for row in table.dropna(subset="mean").itertuples():
+        methods = nested.setdefault(f"{row.dataset}/{row.category}", {})
+        methods.setdefault(row.method, {})[row.metric] = round(row.mean, 6)
+    return nested
+
+
+# Layout: blocks, one per dataset, that Markdown, LaTeX and the terminal render alike
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Text of a cell, and what follows its ±."""
+
+    text: str
+    spread: str = ""
+    bold: bool = False
+
+    def plain(self) -> str:
+        return f"{self.text} ± {self.spread}" if self.spread else self.text
+
+
+NOTHING = Cell(DASH)
+
+
+@dataclass
+class Block:
+    """One sub-table. columns: (group, label in the group, full label); rows: (method, its notes' numbers, cells)."""
+
+    title: str
+    caption: list[str]
+    warnings: list[str]
+    columns: list[tuple[str, str, str]]
+    rows: list[tuple[str, list[int], list[Cell]]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def short(value: float) -> str:
+    """Three decimals without the leading zero: .873, 1.000."""
+    return re.sub(r"^(-?)0\.", r"\1.", f"{value:.3f}")
+
+
+def rounded(value: float | None) -> str:
+    """Three significant digits, never in exponential notation: 0.0123, 41.2, 12300; a dash for None."""
+    if value is None or pd.isna(value):
+        return DASH
+    value = float(f"{value:.2e}")
+    return "0" if value == 0 else f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+
+
+def percent(rate: float) -> str:
+    return f"{100 * rate:g} %"
+
+
+def main_blocks(runs: Sequence[Run], methods: Sequence[str] = (), labels: dict[str, str] | None = None,
+                missing: Sequence[Missing] = ()) -> list[Block]:
+    """The main table as one block per dataset and category, one row per method in the order of `methods`.
+
+    missing: (dataset, category, method, reason); a method without results gets a row of dashes and a note.
+    """
+    values = {row[:4]: row[4:7] for row in summarise(runs).itertuples(index=False, name=None)}
+    winners = set(best_significant(runs).itertuples(index=False, name=None))
+    groups = grouped(runs)
+    blocks = []
+    for dataset, category in _pairs(groups, missing):
+        group = groups.get((dataset, category), {})
+        everything = [run for seeds in group.values() for run in seeds]
+        promised = " or ".join(map(percent, _unique(everything, "false_positive_rate"))) or "unknown"
+        columns = [(kind, label.format(promised=promised), full.format(promised=promised))
+                   for _, kind, label, full in MAIN_COLUMNS]
+        reasons = _reasons(missing, dataset, category)
+        # Nobody has beaten a method that is not there.
+        complete = reasons.keys() <= group.keys()
+        cells = {name: [_cell(values.get((dataset, category, name, metric)),
+                              complete and (dataset, category, metric, name) in winners) for metric, *_ in MAIN_COLUMNS]
+                 for name in group}
+        block = Block(f"{dataset}/{category}", _main_caption(everything), _main_warnings(everything), columns)
+        if not complete and group:
+            block.warnings.append("Warning: a method is missing, so that no winner is named.")
+        blocks.append(_fill(block, methods, cells, reasons, labels or {}))
+    return blocks
+
+
+def timing_blocks(records: Sequence[dict], methods: Sequence[str] = (), labels: dict[str, str] | None = None,
+                  missing: Sequence[Missing] = ()) -> list[Block]:
+    """The timing table as one block per dataset and category, one row per method in the order of `methods`."""
+    blocks = []
+    for dataset, category in _pairs(((record["dataset"], record["category"]) for record in records), missing):
+        group = [record for record in records if (record["dataset"], record["category"]) == (dataset, category)]
+        cells = {record["method"]: _timing_cells(record) for record in group}
+        block = Block(f"{dataset}/{category}", *_timing_caption(group), list(TIMING_COLUMNS))
+        blocks.append(_fill(block, methods, cells, _reasons(missing, dataset, category), labels or {}))
+    return blocks
+
+
+def _pairs(keys: Iterable[tuple[str, str]], missing: Sequence[Missing]) -> list[tuple[str, str]]:
+    """Datasets in the order of the results, then those of which everything is missing."""
+    return list(dict.fromkeys([*keys, *((dataset, category) for dataset, category, *_ in missing)]))
+
+
+def _reasons(missing: Sequence[Missing], dataset: str, category: str) -> dict[str, str]:
+    """method -> why something of it is missing."""
+    reasons: dict[str, list[str]] = {}
+    for where_dataset, where_category, method, reason in missing:
+        if (where_dataset, where_category) == (dataset, category):
+            reasons.setdefault(method, []).append(" ".join(str(reason).split()))
+    return {method: "; ".join(dict.fromkeys(lines)) for method, lines in reasons.items()}
+
+
+def _fill(block: Block, methods: Sequence[str], cells: dict[str, list[Cell]], reasons: dict[str, str],
+          labels: dict[str, str]) -> Block:
+    """Add a row per method, in the order asked for; one without cells gets dashes, one with a reason a note."""
+    present = dict.fromkeys([*cells, *reasons])
+    for name in [*(name for name in methods if name in present), *(name for name in present if name not in methods)]:
+        numbers = []
+        if name in reasons:
+            what = "incomplete" if name in cells else "missing"
+            block.notes.append(f"{labels.get(name, name)} is {what}: {reasons[name]}")
+            numbers.append(len(block.notes))
+        block.rows.append((labels.get(name, name), numbers, cells.get(name, [NOTHING] * len(block.columns))))
+    return block
+
+
+def _cell(values: tuple[float, float, float] | None, bold: bool) -> Cell:
+    if values is None or math.isnan(values[0]):
+        return NOTHING
+    mean, low, high = values
+    return Cell(short(mean), "" if math.isnan(low) else short((high - low) / 2), bold)
+
+
+def _unique(runs: Iterable[Run], key: str) -> list:
+    return sorted({run.record[key] for run in runs if run.record.get(key) is not None})
+
+
+def _span(values: Sequence) -> str:
+    """One number, or the range of several."""
+    return DASH if not values else str(values[0]) if len(values) == 1 else f"{values[0]} to {values[-1]}"
+
+
+def _main_caption(runs: Sequence[Run]) -> list[str]:
+    if not runs:
+        return ["No method was evaluated."]
+    seeds = _unique(runs, "seed")
+    return [f"Mean over {len(seeds)} seed{'s' * (len(seeds) != 1)} ({', '.join(map(str, seeds))}); "
+            f"{_span(_unique(runs, 'n_test_normal'))} normal and {_span(_unique(runs, 'n_test_anomalous'))} anomalous "
+            f"test images; threshold calibrated on {_span(_unique(runs, 'n_calibration'))} normal images."]
+
+
+def _main_warnings(runs: Sequence[Run]) -> list[str]:
+    """A line, if the calibration split is too small to keep the promised false-positive rate."""
+    small = [run for run in runs if run.record.get("calibration_too_small")]
+    if not small:
+        return []
+    promised = " or ".join(map(percent, _unique(small, "false_positive_rate"))) or "the stated rate"
+    return [f"Warning: the calibration set ({_span(_unique(small, 'n_calibration'))} images) is too small to promise a "
+            f"false-positive rate of {promised}."]
+
+
+def _timing_cells(record: dict) -> list[Cell]:
+    def whole(name: str) -> str:
+        return DASH if record[name] is None else f"{record[name]:g}"
+
+    millions = None if record["parameters"] is None else record["parameters"] / 1e6
+    return [Cell(text) for text in (
+        rounded(record["latency_ms_median"]), rounded(record["latency_ms_p90"]), rounded(record["images_per_s"]),
+        whole("batch_size"), whole("nfe"), rounded(record["gflops"]), rounded(millions),
+        rounded(record["peak_memory_mb"]))]
+
+
+def _timing_caption(records: Sequence[dict]) -> tuple[list[str], list[str]]:
+    """Caption lines (the device first), and warnings."""
+    if not records:
+        return ["No method was timed."], []
+    devices = list(dict.fromkeys(_device(record) for record in records))
+    shapes = dict.fromkeys("×".join(map(str, record["image_shape"])) for record in records if record.get("image_shape"))
+    lines = [f"Timed on {'; '.join(devices)}."]
+    if shapes:
+        lines.append(f"Image: {' and '.join(shapes)} (channels × height × width).")
+    mixed = "Warning: not all methods were timed on the same device and threads; do not compare their times."
+    return lines, [mixed] * (len(devices) > 1)
+
+
+def _device(record: dict) -> str:
+    threads, name = record.get("threads"), record.get("device_name")
+    text = record["device"] if name in (None, "", record["device"]) else f"{record['device']} ({name})"
+    return text if threads is None else f"{text}, {threads} thread{'s' * (threads != 1)}"
+
+
+# Rendering
+
+
+def main_markdown(blocks: Sequence[Block]) -> str:
+    """What main_blocks gave, as Markdown."""
+    return to_markdown("Accuracy", MAIN_LEGEND, blocks)
+
+
+def main_latex(blocks: Sequence[Block]) -> str:
+    """What main_blocks gave, as LaTeX."""
+    return to_latex("Accuracy", MAIN_LEGEND, blocks)
+
+
+def timing_markdown(blocks: Sequence[Block]) -> str:
+    """What timing_blocks gave, as Markdown."""
+    return to_markdown("Timing", TIMING_LEGEND, blocks)
+
+
+def timing_latex(blocks: Sequence[Block]) -> str:
+    """What timing_blocks gave, as LaTeX."""
+    return to_latex("Timing", TIMING_LEGEND, blocks)
+
+
+def to_markdown(title: str, legend: Sequence[str], blocks: Sequence[Block]) -> str:
+    """GitHub-flavoured Markdown: a legend, then a heading, caption, table and notes per block."""
+    def clean(text: str) -> str:
+        return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+
+    def row(label: str, numbers: Sequence[int], cells: Sequence[Cell]) -> list[str]:
+        return [clean(label) + "".join(f" [{number}]" for number in numbers),
+                *(f"**{cell.plain()}**" if cell.bold else cell.plain() for cell in cells)]
+
+    parts = [f"# {title}", f"Rebuild with `{REBUILD}`.", "\n".join(f"- {line}" for line in legend)]
+    for block in blocks:
+        lines = [" ".join(map(clean, block.caption)), *(f"**{clean(line)}**" for line in block.warnings)]
+        parts += [f"## {clean(block.title)}", "\n\n".join(lines)]
+        head = ["method", *(clean(full) for *_, full in block.columns)]
+        parts.append(tabulate([row(*entry) for entry in block.rows], head, "github", disable_numparse=True))
+        parts += [f"[{number}] {clean(note)}" for number, note in enumerate(block.notes, 1)]
+    return "\n\n".join(parts) + "\n"
+
+
+LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+         "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+         "|": r"\textbar{}", "[": "{[}", "]": "{]}", "–": "--", "…": r"\ldots{}", "±": r"$\pm$", "×": r"$\times$",
+         "≤": r"$\le$", "→": r"$\to$"}
+
+
+def escape_latex(text: str) -> str:
+    """Text that LaTeX sets as it reads; line breaks become spaces."""
+    return "".join(LATEX.get(character, character) for character in " ".join(text.split()))
+
+
+def to_latex(title: str, legend: Sequence[str], blocks: Sequence[Block]) -> str:
+    """One floating table per block, to be \\input in a document that loads booktabs and rotating."""
+    lines = [f"% {title}. Rebuild with: {REBUILD}", r"% Needs \usepackage{booktabs,rotating}"]
+    for block in blocks:
+        slug = re.sub(r"[^a-z0-9]+", "-", f"{title} {block.title}".lower()).strip("-")
+        caption = " ".join([f"{block.title}.", *block.caption, *block.warnings, *legend])
+        float_ = "sidewaystable*" if len(block.columns) > 9 else "table*"  # more do not fit an upright page
+        lines += ["", rf"\begin{{{float_}}}", r"\centering\scriptsize\setlength{\tabcolsep}{2pt}",
+                  rf"\caption{{{escape_latex(caption)}}}\label{{tab:{slug}}}",
+                  rf"\begin{{tabular}}{{l{'r' * len(block.columns)}}}", r"\toprule",
+                  *_latex_head(block.columns), r"\midrule"]
+        for label, numbers, cells in block.rows:
+            marks = "".join(rf"\textsuperscript{{{number}}}" for number in numbers)
+            lines.append(" & ".join([escape_latex(label) + marks, *map(_latex_cell, cells)]) + r" \\")
+        lines += [r"\bottomrule", r"\end{tabular}"]
+        lines += [rf"\par\smallskip\raggedright\textsuperscript{{{number}}} {escape_latex(note)}"
+                  for number, note in enumerate(block.notes, 1)]
+        lines.append(rf"\end{{{float_}}}")
+    return "\n".join(lines) + "\n"
+
+
+def _latex_cell(cell: Cell) -> str:
+    # The half-width is set small, so that thirteen columns fit the page.
+    text = rf"\textbf{{{escape_latex(cell.text)}}}" if cell.bold else escape_latex(cell.text)
+    return rf"{text}\,{{\tiny$\pm${escape_latex(cell.spread)}}}" if cell.spread else text
+
+
+def _latex_head(columns: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Group names over their rules, then the labels; what stands in brackets goes to a second line."""
+    groups = [(group, len(list(members))) for group, members in groupby(columns, key=lambda column: column[0])]
+    ends = list(accumulate((n for _, n in groups), initial=1))
+    rules = [rf"\cmidrule(lr){{{first + 1}-{last}}}" for first, last in pairwise(ends)]
+    halves = [label.partition(" (") if " (" in label else label.partition(" [") for _, label, _ in columns]
+    lines = [[rf"\multicolumn{{{n}}}{{c}}{{{escape_latex(group)}}}" for group, n in groups],
+             [escape_latex(first) for first, _, _ in halves],
+             [escape_latex((mark + rest).strip()) for _, mark, rest in halves]]
+    upper, middle, lower = (" & ".join(["method" if line is lines[1] else "", *line]) + r" \\" for line in lines)
+    return [upper, " ".join(rules), middle, lower]
+
+
+def terminal_summary(accuracy: Sequence[Block], timing: Sequence[Block]) -> str:
+    """The main numbers of main_blocks and timing_blocks as plain text of at most 110 columns."""
+    shown = ("image_auroc", "f1", "false_positive_rate_measured", "pixel_auroc", "pixel_aupro")
+    where = [index for index, (metric, *_) in enumerate(MAIN_COLUMNS) if metric in shown]
+    times = {(block.title, label): cells for block in timing for label, _, cells in block.rows}
+    untimed = {(block.title, label): [block.notes[number - 1] for number in numbers]
+               for block in timing for label, numbers, _ in block.rows}
+    parts = []
+    for block in accuracy:
+        fpr = next(full for _, _, full in block.columns if full.startswith("FPR")).replace("promised ", "")
+        table = [["method", *(f"{text} " for text in ("image AUROC", "F1", fpr, "pixel AUROC", "AUPRO")), "latency ms",
+                  "NFE"]]
+        for label, numbers, cells in block.rows:
+            time = times.get((block.title, label), [NOTHING] * len(TIMING_COLUMNS))
+            table.append([label + "".join(f" [{number}]" for number in numbers),
+                          *(cells[index].plain() + (" ", "*")[cells[index].bold] for index in where),
+                          time[0].text, time[4].text])
+        below = [*block.warnings, *(f"[{number}] {note}" for number, note in enumerate(block.notes, 1)),
+                 *(f"Latency of {note}" for label, numbers, _ in block.rows if not numbers
+                   for note in untimed.get((block.title, label), []))]
+        parts.append("\n".join([block.title, *_aligned(table), *map(_wrapped, below)]))
+    legend = ("F1 and FPR at the calibrated threshold (in brackets the promised FPR); ± half the 95 % bootstrap "
+              "interval over test images; * best, and significantly better than every other; "
+              f"{DASH} not applicable; latency: median at batch 1.")
+    devices = dict.fromkeys(block.caption[0] for block in timing)
+    warnings = dict.fromkeys(line for block in timing for line in block.warnings)
+    return "\n\n".join([*parts, "\n".join(map(_wrapped, [legend, *devices, *warnings]))]) + "\n"
+
+
+TERMINAL = 110
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of text, the first one a head; the first column is cut where the row would exceed TERMINAL characters."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    widths[0] = min(widths[0], TERMINAL - sum(widths[1:]) - 2 * len(widths[1:]))
+    lines = []
+    for first, *rest in table:
+        mark = (re.search(r"( \[\d+\])*$", first) or [""])[0]
+        name = first if len(first) <= widths[0] else first[: widths[0] - len(mark) - 1] + "…" + mark
+        cells = [name.ljust(widths[0]), *(text.rjust(width) for text, width in zip(rest, widths[1:], strict=True))]
+        lines.append("  ".join(cells))
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return [line.rstrip() for line in lines]
+
+
+def _wrapped(line: str) -> str:
+    return "\n".join(textwrap.wrap(line, TERMINAL, break_on_hyphens=False))
+
+
+# The results tree
+
+
+def run_files(results: Path, datasets: Sequence[str], methods: Sequence[str], seeds: Sequence[int], name: str,
+              partial: bool = False, logs: Sequence[str] = ()) -> tuple[list[Path], list[Missing]]:
+    """results/<dataset>/<category>/<method>/seed<k>/<name>: the files that exist, and what is missing and why.
+
+    datasets: "dataset/category". logs: patterns such as "logs/{dataset}/{category}/{method}/seed{seed}.log"; the last
+    line of the first that exists is given as the reason. Raises InputError if a file is missing, unless `partial`.
+    """
+    files, missing = [], []
+    for pair in datasets:
+        dataset, category = pair.split("/", 1)
+        for method in methods:
+            for seed in seeds:
+                path = Path(results, dataset, category, method, f"seed{seed}", name)
+                if path.is_file():
+                    files.append(path)
+                    continue
+                if not partial:
+                    raise InputError(f"{path} is missing: make it with snakemake --cores all, "
+                                     "or show what is there with --partial")
+                last = last_line(Path(pattern.format(dataset=dataset, category=category, method=method, seed=seed))
+                                 for pattern in logs)
+                missing.append((dataset, category, method, f"seed {seed}: no {name}" + (f" ({last})" if last else "")))
+    return files, missing
+
+
+def last_line(paths: Iterable[Path]) -> str | None:
+    """The last line that says something of the first file that has one; a failed job ends with its error."""
+    for path in paths:
+        if path.is_file():
+            lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
+            if lines:
+                return lines[-1][:200]
+    return None

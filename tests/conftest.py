@@ -1,0 +1,53 @@
+"""What several tests share: a small dataset and a predictor trained on it."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from radar.data.images import ImageSet
+from radar.diffusion import NoisePredictor
+from radar.training import train
+
+PREDICTOR = {"patch": 16, "stride": 8, "channels": [16, 32], "layers_per_block": 1, "attention": True,
+             "norm_groups": 8, "tile_batch": 64}
+TRAINING = {"steps": 120, "batch_size": 16, "learning_rate": 0.002, "warm_up": 10, "ema_decay": 0.98, "clip": 1.0,
+            "checkpoint_seconds": 0}
+
+
+GRAIN = 15  # standard deviation of the grain, in grey levels
+
+
+def grain(generator: np.random.Generator, defect: bool = False, size: int = 32) -> tuple[np.ndarray, np.ndarray]:
+    """A grainy surface, uint8 [size, size], and its mask; in a defect, a square, the grain is four times as strong.
+
+    Stronger grain means larger noise, larger latents and larger reconstruction errors: an anomaly to every method.
+    """
+    image, mask = GRAIN * generator.standard_normal((size, size)), np.zeros((size, size), bool)
+    if defect:
+        top, left = generator.integers(2, size - 18, 2)
+        mask[top:top + 16, left:left + 16] = True
+    return (128 + np.where(mask, 4, 1) * image).clip(0, 255).round().astype(np.uint8), mask
+
+
+@pytest.fixture(scope="session")
+def trivial_set(tmp_path_factory):
+    """(training ImageSet, normal uint8 [N, C, H, W], anomalous [N, C, H, W], their masks [N, H, W])."""
+    folder, generator = tmp_path_factory.mktemp("trivial"), np.random.default_rng(0)
+    for i in range(40):
+        Image.fromarray(grain(generator)[0]).save(folder / f"{i:02}.png")
+    normal = np.stack([grain(generator)[0] for _ in range(12)])
+    anomalous, masks = map(np.stack, zip(*(grain(generator, defect=True) for _ in range(12)), strict=True))
+    return (ImageSet(folder, [f"{i:02}.png" for i in range(40)], channels=1), torch.from_numpy(normal)[:, None],
+            torch.from_numpy(anomalous)[:, None], torch.from_numpy(masks))
+
+
+@pytest.fixture(scope="session")
+def trained_predictor(trivial_set, tmp_path_factory):
+    """A noise predictor trained for seconds on the trivial set."""
+    images, *_ = trivial_set
+    torch.manual_seed(0)
+    predictor = NoisePredictor(PREDICTOR, 1)
+    train(predictor.unet, predictor.loss, lambda g: images.random_patches(16, 16, g), TRAINING, 0,
+          tmp_path_factory.mktemp("training"), {}, "test")
+    return predictor

@@ -1,0 +1,146 @@
+"""One suite for every method that is found in config/methods: the promises of the seam."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from sklearn.metrics import roc_auc_score
+
+from radar.data.images import to_unit
+from radar.detector import Detector, Prediction, SeamError, build, load
+from radar.diffusion import alpha_bar, closed_form
+from tests.conftest import GRAIN
+
+METHODS = sorted(path.stem for path in (Path(__file__).parent.parent / "config/methods").glob("*.yaml"))
+
+
+def method(name: str) -> dict:
+    return yaml.safe_load((Path(__file__).parent.parent / f"config/methods/{name}.yaml").read_text())
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def fitted(request, trivial_set, trained_predictor):
+    detector = build(method(request.param), seed=0, device="cpu", noise_predictor=trained_predictor)
+    detector.fit(trivial_set[0])
+    return request.param, detector
+
+
+def test_shapes_and_finiteness(fitted, trivial_set):
+    name, detector = fitted
+    for images in (to_unit(trivial_set[1]), torch.rand(2, 1, 21, 40) * 2 - 1):  # another size than the training images
+        detector.predict(images).check(images, name)
+    assert detector.nfe >= 0
+
+
+def test_the_same_image_has_the_same_score(fitted, trivial_set):
+    _, detector = fitted
+    images = to_unit(trivial_set[2])
+    first, second = detector.predict(images), detector.predict(images)
+    assert torch.equal(first.score, second.score) and torch.equal(first.anomaly_map, second.anomaly_map)
+
+
+def test_a_score_does_not_depend_on_the_batch(fitted, trivial_set):
+    _, detector = fitted
+    images = to_unit(torch.cat(trivial_set[1:3]))
+    together = detector.predict(images)
+    for i, image in enumerate(images):
+        alone = detector.predict(image[None])
+        torch.testing.assert_close(alone.score[0], together.score[i], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(alone.anomaly_map[0], together.anomaly_map[i], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_anomalous_images_score_higher_and_the_map_shows_where(name, trivial_set):
+    """With the ideal predictor of this data, eps = sqrt(1 - a) x_t / (a s^2 + 1 - a), no training is to blame."""
+    training, normal, anomalous, masks = trivial_set
+    a, s = alpha_bar(), GRAIN / 127.5
+    ideal = closed_form(lambda x, t: ((1 - a[t]) ** 0.5 / (a[t] * s**2 + 1 - a[t])).float() * x, 16, 8)
+    detector = build(method(name), seed=0, device="cpu", noise_predictor=ideal)
+    detector.fit(training)
+    good, bad = (detector.predict(to_unit(images)) for images in (normal, anomalous))
+    label = [0] * len(normal) + [1] * len(anomalous)
+    assert roc_auc_score(label, torch.cat([good.score, bad.score])) > 0.85
+    assert roc_auc_score(masks.flatten(), bad.anomaly_map.flatten()) > 0.85
+
+
+def test_two_fits_with_one_seed_agree(fitted, trivial_set, trained_predictor):
+    name, detector = fitted
+    again = build(method(name), seed=0, device="cpu", noise_predictor=trained_predictor)
+    again.fit(trivial_set[0])
+    images = to_unit(trivial_set[2])
+    assert torch.equal(again.predict(images).score, detector.predict(images).score)
+
+
+def test_save_and_load_round_trip(fitted, trivial_set, trained_predictor, tmp_path):
+    name, detector = fitted
+    trained_predictor.save(tmp_path / "predictor", {})
+    uses = "noise_predictor" in method(name).get("needs", [])
+    reference = {"path": "../predictor", "sha256": trained_predictor.sha256}
+    detector.save(tmp_path / name, {"method": method(name), "seed": 0, "noise_predictor": reference if uses else None})
+    loaded, description = load(tmp_path / name)
+    images = to_unit(trivial_set[2])
+    before, after = detector.predict(images), loaded.predict(images)
+    assert torch.equal(before.score, after.score) and torch.equal(before.anomaly_map, after.anomaly_map)
+    assert description["method"] == method(name)
+    if uses:  # a predictor that was trained anew does not fit any more
+        description["noise_predictor"]["sha256"] = "0" * 64
+        (tmp_path / name / "detector.json").write_text(json.dumps(description))
+        with pytest.raises(SeamError, match="noise predictor"):
+            load(tmp_path / name)
+
+
+class Breaking(Detector):
+    """A method that breaks a promise."""
+
+    def __init__(self, *, how: str = "nothing", **common):
+        super().__init__(**common)
+        self.how = how
+
+    nfe = 0
+
+    def fit(self, normal):
+        """Nothing."""
+
+    def predict(self, images):
+        n, _, h, w = images.shape
+        score, anomaly_map = torch.zeros(n), torch.zeros(n, h, w)
+        if self.how == "shape":
+            score = score[:, None]
+        if self.how == "map":
+            anomaly_map = anomaly_map[:, ::2]
+        if self.how == "nan":
+            score = score / 0
+        return Prediction(score, anomaly_map)
+
+    def state(self):
+        return {}
+
+    def restore(self, state):
+        """Nothing."""
+
+
+@pytest.mark.parametrize("how, words", [("shape", "score has shape"), ("map", "anomaly_map has shape"),
+                                        ("nan", "score holds NaN")])
+def test_a_broken_promise_is_named(how, words):
+    images = torch.zeros(2, 1, 8, 8)
+    with pytest.raises(SeamError, match=f"breaking: {words}"):
+        Breaking(how=how).predict(images).check(images, "breaking")
+
+
+@pytest.mark.parametrize("description, words", [
+    ({"class": "baselines.nowhere:PCA"}, "cannot load"), ({"class": "baselines.pca:Nothing"}, "cannot load"),
+    ({"class": "radar.files:sha256"}, "not a subclass"),
+    ({"class": "baselines.pca:PCA", "settings": {"patches": 3}}, "unknown setting 'patches'; allowed: patch,"),
+    ({"class": "radar.radar:RADAR", "needs": ["noise_predictor"]}, "needs a noise predictor"),
+])
+def test_an_unusable_description_is_one_clear_line(description, words):
+    with pytest.raises(SeamError, match=words) as error:
+        build(description, seed=0, device="cpu")
+    assert "\n" not in str(error.value)
+
+
+def test_loading_from_a_folder_without_detector(tmp_path):
+    with pytest.raises(SeamError, match="no trained detector"):
+        load(tmp_path)

@@ -1,0 +1,241 @@
+"""The equations of RADAR and its rivals against independent float64 computations and closed forms.
+
+For normal data x_0 ~ N(0, s^2) the ideal noise predictor is known: eps(x_t, t) = sqrt(1 - a) x_t / (a s^2 + 1 - a)
+with a = alpha_bar_t, the conditional mean of e given x_t.
+"""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from sklearn.decomposition import PCA as ScikitPCA
+from sklearn.ensemble import IsolationForest
+
+from baselines.ddim_inversion import DDIMInversion, inversion_step, negative_log_likelihood
+from baselines.ddpm import DDPM, posterior
+from baselines.pca import PCA
+from radar.data.images import ImageSet
+from radar.detector import SeamError
+from radar.diffusion import closed_form, image_noise
+from radar.forest import Forest
+from radar.radar import RADAR
+
+BETA = np.linspace(1e-4, 0.02, 1000)
+A = np.cumprod(1 - BETA)
+S = 0.5
+
+
+def gaussian_eps(x_t: torch.Tensor, t: int) -> torch.Tensor:
+    return (1 - A[t]) ** 0.5 * x_t / (A[t] * S**2 + 1 - A[t])
+
+
+def ideal(patch: int = 32, stride: int = 16):
+    return closed_form(gaussian_eps, patch, stride)
+
+
+class Tensors(ImageSet):
+    """Images from memory."""
+
+    def __init__(self, images: torch.Tensor):
+        super().__init__(".", [str(i) for i in range(len(images))], images.shape[1])
+        self._cache = dict(enumerate(images))
+
+
+def uint8_images(n: int = 6, size: int = 48, channels: int = 1) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return (25 * torch.randn(n, channels, size, size, generator=generator) + 127.5).clamp(0, 255).byte()
+
+
+def scipy_sobel(n: np.ndarray) -> np.ndarray:
+    flat = n.reshape(-1, *n.shape[-2:])
+    return np.stack([np.hypot(ndimage.sobel(one, 0, mode="nearest"), ndimage.sobel(one, 1, mode="nearest"))
+                     for one in flat]).reshape(n.shape)
+
+
+# RADAR
+
+
+@pytest.mark.parametrize("t", [1, 100, 500])
+@pytest.mark.parametrize("noised", [True, False])
+def test_radar_on_gaussian_data_has_its_closed_form(t, noised):
+    """n = c x_t with a known c, so S, the feature and the map follow from the image alone."""
+    images = uint8_images()
+    x = images.double() / 127.5 - 1
+    radar = RADAR(t=t, input="noised" if noised else "scaled", evidence="sobel", noise_predictor=ideal(), seed=4)
+    radar.fit(Tensors(images))
+    prediction = radar.predict(x.float())
+
+    e = image_noise(1, 48, 48, 4, 0, "cpu").double().numpy() if noised else 0.0
+    x_t = A[t] ** 0.5 * x.numpy() + (1 - A[t]) ** 0.5 * e
+    n = (1 - A[t]) ** 0.5 / (A[t] * S**2 + 1 - A[t]) * x_t
+    sobel = scipy_sobel(n)
+    np.testing.assert_allclose(prediction.anomaly_map, sobel[:, 0], rtol=2e-3, atol=2e-3)
+
+    whole = np.sqrt((sobel**2).mean(axis=(1, 2, 3)))
+    local = np.sqrt([max((one[a:a + 32, b:b + 32] ** 2).mean() for a in (0, 16) for b in (0, 16))
+                     for one in sobel[:, 0]])
+    features = np.stack([whole, local], axis=1).astype(np.float32)
+    np.testing.assert_allclose(radar._features(radar._evidence(x.float())), features, rtol=1e-4)
+    assert prediction.score.shape == (6,) and prediction.decision.dtype == torch.bool
+
+
+def test_radar_residual_is_the_predicted_minus_the_drawn_noise():
+    x = torch.randn(2, 1, 40, 40)
+    radar = RADAR(t=200, map="residual", evidence="magnitude", noise_predictor=ideal(), seed=1)
+    e = image_noise(1, 40, 40, 1, 0, "cpu")
+    expected = gaussian_eps(A[200] ** 0.5 * x + (1 - A[200]) ** 0.5 * e, 200) - e
+    torch.testing.assert_close(radar.noise_map(x), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_radar_evaluates_the_network_once():
+    calls = []
+    predictor = closed_form(lambda x, t: calls.append(t) or gaussian_eps(x, t), 32, 16)
+    radar = RADAR(noise_predictor=predictor)
+    radar.noise_map(torch.randn(3, 1, 64, 64))
+    assert calls == [1] and radar.nfe == 1
+
+
+@pytest.mark.parametrize("settings, words", [
+    ({"t": 1000}, "t is 1000"), ({"input": "noisy"}, "noised"), ({"evidence": "edge"}, "sobel"),
+    ({"input": "scaled", "map": "residual"}, "no residual"), ({"contamination": 0}, "contamination"),
+])
+def test_radar_refuses_unusable_settings(settings, words):
+    with pytest.raises(SeamError, match=words):
+        RADAR(noise_predictor=ideal(), **settings)
+
+
+@pytest.mark.parametrize("n, contamination", [(60, 0.05), (400, 0.2), (7, 0.05)])
+def test_forest_scores_and_decides_as_scikit_learn(n, contamination):
+    generator = np.random.default_rng(0)
+    normal, new = generator.normal(size=(n, 2)), generator.normal(size=(500, 2)) * 2
+    ours = Forest.fit(torch.from_numpy(normal), contamination, seed=3)
+    theirs = IsolationForest(contamination=contamination, random_state=3).fit(normal)
+    score = ours.score(torch.from_numpy(new))
+    np.testing.assert_allclose(score, -theirs.score_samples(new), rtol=1e-12)
+    np.testing.assert_array_equal(ours.decide(score), theirs.predict(new) == -1)
+
+
+# DDPM
+
+
+def test_full_chain_posterior_is_ddpms():
+    """Between neighbouring timesteps: Ho et al.'s eq. 7 with beta_t, in float64."""
+    generator = np.random.default_rng(0)
+    x_0, e = generator.uniform(-0.9, 0.9, (2, 5, 5)), generator.normal(size=(2, 5, 5))
+    for t in (1, 17, 250, 999):
+        x_t = A[t] ** 0.5 * x_0 + (1 - A[t]) ** 0.5 * e
+        mean, variance = posterior(torch.from_numpy(x_t), torch.from_numpy(e), t, t - 1)
+        expected = (A[t - 1] ** 0.5 * BETA[t] * x_0 + (1 - BETA[t]) ** 0.5 * (1 - A[t - 1]) * x_t) / (1 - A[t])
+        np.testing.assert_allclose(mean, expected, rtol=1e-6, atol=1e-8)
+        assert variance == pytest.approx((1 - A[t - 1]) / (1 - A[t]) * BETA[t], rel=1e-6)
+
+
+def test_posterior_clamps_the_estimated_image():
+    mean, variance = posterior(torch.tensor([10.0]), torch.tensor([0.0]), 100, None)
+    assert mean.item() == 1 and variance == 0
+
+
+@pytest.mark.parametrize("steps", [250, 25, 1])
+def test_ancestral_chain_with_the_ideal_predictor_has_its_closed_form(steps):
+    """On Gaussian data every step is linear, so mean, variance and memory of the image follow by recursion."""
+    s = 0.2  # small enough that clamping plays no part
+    predictor = closed_form(lambda x, t: (1 - A[t]) ** 0.5 * x / (A[t] * s**2 + 1 - A[t]), 32, 32)
+    ddpm = DDPM(noise_level=250, chain_steps=steps, noise_predictor=predictor)
+    x_0 = s * torch.randn(1, 1, 256, 256, generator=torch.Generator().manual_seed(54321))
+    rec = ddpm.reconstruct(x_0)
+
+    kept = np.linspace(250, 0, steps + 1).round().astype(int)
+    variance, covariance = A[250] * s**2 + 1 - A[250], A[250] ** 0.5 * s**2
+    for t, after in zip(kept, kept[1:], strict=False):
+        guess = A[t] ** 0.5 * s**2 / (A[t] * s**2 + 1 - A[t])  # E[x_0 | x_t] = guess * x_t
+        if after == 0:
+            factor, added = guess, 0.0
+        else:
+            alpha = A[t] / A[after]
+            factor = (A[after] ** 0.5 * (1 - alpha) * guess + alpha**0.5 * (1 - A[after])) / (1 - A[t])
+            added = (1 - alpha) * (1 - A[after]) / (1 - A[t])
+        variance, covariance = factor**2 * variance + added, factor * covariance
+    assert ddpm.nfe == steps
+    assert rec.mean().item() == pytest.approx(0, abs=0.01)
+    assert rec.std().item() == pytest.approx(variance**0.5, rel=0.02)
+    if steps == 250:  # the full chain returns the data's own spread, but for its last step
+        assert rec.std().item() == pytest.approx(s, rel=0.05)
+    assert np.corrcoef(rec.flatten(), x_0.flatten())[0, 1] == pytest.approx(covariance / (s * variance**0.5), abs=0.02)
+
+
+def test_timesteps_of_the_respaced_chain():
+    assert DDPM(noise_level=250, chain_steps=10).timesteps == [250, 225, 200, 175, 150, 125, 100, 75, 50, 25]
+    assert DDPM(noise_level=4, chain_steps=4).timesteps == [4, 3, 2, 1]
+
+
+# DDIM inversion
+
+
+def test_inversion_step_against_float64():
+    z, e = np.random.default_rng(0).normal(size=(2, 4, 4))
+    x_0 = (z - np.sqrt(1 - A[10]) * e) / np.sqrt(A[10])
+    expected = np.sqrt(A[500]) * x_0 + np.sqrt(1 - A[500]) * e
+    np.testing.assert_allclose(inversion_step(torch.from_numpy(z), torch.from_numpy(e), A[10], A[500]), expected,
+                               rtol=1e-10)
+
+
+def test_the_last_latent_is_the_predicted_noise():
+    x = torch.randn(2, 1, 32, 32)
+    inversion = DDIMInversion(taus=[0, 500, 999], noise_predictor=ideal())
+    z = inversion_step(x, gaussian_eps(x, 0), A[0], A[500])
+    z = inversion_step(z, gaussian_eps(z, 500), A[500], A[999])
+    torch.testing.assert_close(inversion.invert(x), gaussian_eps(z, 999).float(), atol=1e-4, rtol=1e-3)
+    assert inversion.nfe == 3
+
+
+def test_inversion_then_deterministic_sampling_returns_the_image():
+    """Both walk the same curve; what is left is the discretisation error, which falls as 1 / S."""
+    x = S * torch.randn(1, 1, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    errors = []
+    for steps in (10, 100, 1000):
+        taus = np.linspace(0, 999, steps).round().astype(int)
+        z = x
+        for now, after in zip(taus, taus[1:], strict=False):
+            z = inversion_step(z, gaussian_eps(z, now), A[now], A[after])
+        for now, after in zip(taus[::-1], taus[::-1][1:], strict=False):
+            z = inversion_step(z, gaussian_eps(z, now), A[now], A[after])
+        errors.append(((z - x).norm() / x.norm()).item())
+    assert errors[2] < 0.02 and errors[0] > 4 * errors[1] > 16 * errors[2]
+
+
+def test_score_is_standardised_spread_plus_likelihood():
+    images = uint8_images(size=32)  # one tile, so that nothing is blended
+    inversion = DDIMInversion(taus=[0, 500, 999], noise_predictor=ideal())
+    inversion.fit(Tensors(images))
+    x = images.float() / 127.5 - 1
+    z = inversion.invert(x).double().numpy()
+    spread = np.abs(z).max(axis=(1, 2, 3)) - np.abs(z).min(axis=(1, 2, 3))
+    nll = [np.mean([0.5 * (v**2 + np.log(2 * np.pi)) for v in one.ravel()]) for one in z]
+    expected = sum((term - np.mean(term)) / np.std(term, ddof=1) for term in (spread, np.array(nll)))
+    np.testing.assert_allclose(inversion.predict(x).score, expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(negative_log_likelihood(torch.from_numpy(z)).mean((1, 2)), nll)
+
+
+def test_likelihood_does_not_shrink_where_overlapping_tiles_disagree():
+    """Independent latents in every tile: their energy is 1 however the tiles overlap; blended latents' would not be."""
+    generator = torch.Generator().manual_seed(0)
+    random = closed_form(lambda x, t: torch.randn(x.shape, generator=generator), 32, 16)
+    terms, M = DDIMInversion(taus=[999], noise_predictor=random)._terms(torch.zeros(1, 1, 128, 128))
+    assert terms[0, 1].item() == pytest.approx(0.5 * (1 + np.log(2 * np.pi)), rel=0.02)
+    assert M.mean().item() == pytest.approx(np.sqrt(2 / np.pi), rel=0.02)
+
+
+# PCA
+
+
+def test_pca_error_is_scikit_learns():
+    images = uint8_images(channels=3)
+    pca = PCA(patch=8, variance=0.5, training_patches=300)
+    data = Tensors(images)
+    pca.fit(data)
+    patches = data.random_patches(300, 8, torch.Generator().manual_seed(0)).flatten(1).double().numpy()
+    theirs = ScikitPCA(n_components=0.5, svd_solver="full").fit(patches)
+    x = images[:1, :, :8, :8].float() / 127.5 - 1
+    flat = x.flatten(1).double().numpy()
+    error = (flat - theirs.inverse_transform(theirs.transform(flat))) ** 2
+    np.testing.assert_allclose(pca.predict(x).anomaly_map[0], error.reshape(3, 8, 8).mean(0), rtol=1e-3, atol=1e-5)

@@ -1,0 +1,115 @@
+# Helpers of the rules: what the configuration means, and which files of the packages a result depends on.
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, workflow.basedir)
+from radar import configuration
+from radar.configuration import ConfigurationError
+
+try:
+    config.update(configuration.typed(config))
+    configuration.check_config(config)
+    configuration.check_disk(Path.cwd(), 1)
+    DATASETS = configuration.expand_datasets(config["datasets"])
+    METHODS = {name: configuration.read_method(name) for name in config["methods"]}
+    CLASS_FILES = {
+        name: str(configuration.class_file(method["class"], name)) for name, method in METHODS.items()
+    }
+    if shutil.which("git") is None:
+        raise ConfigurationError("git is missing: DVC and the provenance of the results need it; install it")
+except ConfigurationError as error:
+    raise WorkflowError(str(error))
+
+SEEDS = config["seeds"]
+PYTHON = shlex.quote(sys.executable)
+# A rule that asks for a GPU runs one at a time where gpu=1: ask only where there is one.
+HAS_GPU = config["device"] != "cpu" and shutil.which("nvidia-smi") is not None
+GPU = 1 if HAS_GPU else 0
+
+RUN = "results/{dataset}/{category}"
+PREDICTOR = f"{RUN}/noise_predictor/seed{{seed}}"
+DETECTOR = f"{RUN}/{{method}}/seed{{seed}}"
+
+
+wildcard_constraints:
+    dataset="[A-Za-z0-9_.-]+",
+    category="[A-Za-z0-9_.-]+",
+    method="|".join(METHODS),
+    seed="[0-9]+",
+
+
+def code(*names):
+    """Files of the packages: a change in one of them recomputes what depends on it, and nothing else."""
+    return [f"{workflow.basedir}/{name}" if not Path(name).is_absolute() else name for name in names]
+
+
+PREDICTOR_CODE = code("radar/diffusion.py", "radar/training.py", "radar/data/images.py", "workflow/scripts/train.py")
+SCORING_CODE = code(
+    "radar/diffusion.py", "radar/patches.py", "radar/maps.py", "radar/detector.py", "radar/scoring.py",
+    "radar/data/images.py", "workflow/scripts/detect.py",
+)
+EVALUATION_CODE = code(
+    *(f"radar/evaluation/{name}.py" for name in ("evaluate", "metrics", "curves", "bootstrap", "calibration")),
+    "workflow/scripts/evaluate.py",
+)
+
+
+def data_folder(wildcards):
+    """Where the dataset's images lie: a DVC output, or, below data/folder, the user's own."""
+    return f"data/{wildcards.dataset}/{wildcards.category}"
+
+
+def folder_state(folder):
+    """Number of files and latest change: when it differs, the user's folder is read anew."""
+    times = [path.stat().st_mtime for path in Path(folder).rglob("*") if path.is_file()]
+    return [len(times), max(times, default=0)]
+
+
+def as_json(value):
+    """A value for the command line of a script."""
+    return json.dumps(value, sort_keys=True)
+
+
+def per_dataset(pattern, **wildcards):
+    """`pattern` for every dataset of the run, and for all values of the other wildcards."""
+    return [
+        path
+        for name in DATASETS
+        for path in expand(
+            pattern, dataset=name.partition("/")[0], category=name.partition("/")[2], **wildcards
+        )
+    ]
+
+
+def needs_predictor(wildcards):
+    """The files of the shared noise predictor, for a method that stands on it."""
+    if "noise_predictor" not in METHODS[wildcards.method].get("needs", []):
+        return []
+    return [f"{PREDICTOR}/noise_predictor.{suffix}".format(**wildcards) for suffix in ("json", "safetensors")]
+
+
+def print_summary(tables, figures):
+    summary = Path(tables, "summary.txt")
+    if not summary.exists():  # only a part of the workflow was asked for
+        return
+    print(summary.read_text())
+    print(f"tables:  {tables}/main.md, timing.md (also .csv, .tex)")
+    print(f"figures: {figures}/*.png, *.pdf")
+
+
+def report_arguments():
+    return f"--datasets {' '.join(DATASETS)} --methods {' '.join(METHODS)} --seeds {' '.join(map(str, SEEDS))}"
+
+
+def write_partial_tables():
+    """After a failure: the tables of what is there, beside the real ones, naming what is missing."""
+    command = f"{PYTHON} workflow/scripts/tables.py --partial {report_arguments()} --out results/partial"
+    if subprocess.run(command, shell=True).returncode == 0:
+        print("Some jobs failed (see above and results/**/*.log). What is there: results/partial/main.md")

@@ -1,0 +1,27 @@
+# The only place where labels and masks of test images are read.
+
+rule evaluate:
+    input:
+        EVALUATION_CODE,
+        scores=f"{DETECTOR}/scores.csv",
+        maps=f"{DETECTOR}/maps.npz",
+        manifest=f"{RUN}/manifest.csv",
+    output:
+        f"{DETECTOR}/metrics.json",
+        f"{DETECTOR}/bootstrap.npz",
+    log:
+        f"{DETECTOR}/evaluate.log",
+    params:
+        data=data_folder,
+        protocol=as_json(config["protocol"]),
+        longest_side=config["longest_side"] or 0,
+    resources:
+        mem_mb=1500,
+    threads: 1
+    message:
+        "{wildcards.dataset}/{wildcards.category} seed {wildcards.seed}: evaluate {wildcards.method}"
+    shell:
+        "{PYTHON} workflow/scripts/evaluate.py --scores {input.scores} --maps {input.maps} "
+        "--manifest {input.manifest} --data {params.data} --protocol {params.protocol:q} "
+        "--longest-side {params.longest_side} "
+        "--out $(dirname {output[0]}) 2>&1 | tee {log}"

@@ -1,0 +1,98 @@
+# Tables and figures; they import no torch.
+
+TABLES = [f"results/tables/{name}" for name in (
+    "main.csv", "main.md", "main.tex", "timing.csv", "timing.md", "timing.tex", "summary.txt", "metrics.json",
+)]
+OVERVIEWS = ["accuracy_latency", "roc", "recall", "loss"]
+FIGURES = expand(
+    "results/figures/{name}.{suffix}",
+    name=[*OVERVIEWS, *(f"maps_{name.replace('/', '_')}" for name in DATASETS)],
+    suffix=["png", "pdf"],
+)
+REPORTING_CODE = code("radar/reporting/tables.py", "radar/reporting/figures.py", "workflow/scripts/figures.py")
+RECORDS = per_dataset(f"{DETECTOR}/metrics.json", method=METHODS, seed=SEEDS)
+SAMPLES = per_dataset(f"{DETECTOR}/bootstrap.npz", method=METHODS, seed=SEEDS)
+SCORES = per_dataset(f"{DETECTOR}/scores.csv", method=METHODS, seed=SEEDS)
+TIMINGS = per_dataset(f"{DETECTOR}/timing.json", method=METHODS, seed=SEEDS[0])
+MANIFESTS = per_dataset(f"{RUN}/manifest.csv")
+USES_PREDICTOR = any("noise_predictor" in method.get("needs", []) for method in METHODS.values())
+FIGURE_INPUTS = {
+    "accuracy_latency": RECORDS + SAMPLES + TIMINGS,
+    "roc": RECORDS + SCORES + MANIFESTS,
+    "recall": RECORDS,
+    "loss": per_dataset(f"{PREDICTOR}/loss.csv", seed=SEEDS) if USES_PREDICTOR else [],
+}
+
+
+rule tables:
+    input:
+        code("radar/reporting/tables.py", "workflow/scripts/tables.py"),
+        expand("config/methods/{method}.yaml", method=METHODS),
+        RECORDS,
+        SAMPLES,
+        TIMINGS,
+    output:
+        report(
+            TABLES,
+            category="Tables",
+            caption="../report/tables.rst",
+        ),
+    log:
+        "results/tables/tables.log",
+    params:
+        arguments=report_arguments(),
+    message:
+        "write the tables"
+    shell:
+        "{PYTHON} workflow/scripts/tables.py {params.arguments} --out results/tables 2>&1 | tee {log}"
+
+
+rule figure:
+    input:
+        REPORTING_CODE,
+        lambda wildcards: FIGURE_INPUTS[wildcards.figure],
+    output:
+        report(
+            "results/figures/{figure}.png",
+            category="Figures",
+            caption="../report/{figure}.rst",
+        ),
+        "results/figures/{figure}.pdf",
+    log:
+        "results/figures/{figure}.log",
+    wildcard_constraints:
+        figure="|".join(OVERVIEWS),
+    params:
+        arguments=report_arguments(),
+    message:
+        "draw {wildcards.figure}"
+    shell:
+        "{PYTHON} workflow/scripts/figures.py --figure {wildcards.figure} {params.arguments} "
+        "--out results/figures 2>&1 | tee {log}"
+
+
+rule maps_figure:
+    input:
+        REPORTING_CODE,
+        expand(f"{DETECTOR}/maps.npz", method=METHODS, seed=SEEDS[0], allow_missing=True),
+        f"{RUN}/manifest.csv",
+    output:
+        report(
+            "results/figures/maps_{dataset}_{category}.png",
+            category="Figures",
+            caption="../report/maps.rst",
+        ),
+        "results/figures/maps_{dataset}_{category}.pdf",
+    log:
+        "results/figures/maps_{dataset}_{category}.log",
+    wildcard_constraints:
+        dataset="|".join({name.partition("/")[0] for name in DATASETS}),
+    params:
+        data=data_folder,
+        methods=" ".join(METHODS),
+        seed=SEEDS[0],
+    message:
+        "{wildcards.dataset}/{wildcards.category}: draw images, truth and maps"
+    shell:
+        "{PYTHON} workflow/scripts/figures.py --figure maps --datasets {wildcards.dataset}/{wildcards.category} "
+        "--methods {params.methods} --seeds {params.seed} --out results/figures 2>&1 | tee {log}"

@@ -1,0 +1,32 @@
+# One noise predictor per dataset and seed; the methods that need one share it.
+
+rule train_noise_predictor:
+    input:
+        PREDICTOR_CODE,
+        manifest=f"{RUN}/manifest.csv",
+    output:
+        f"{PREDICTOR}/noise_predictor.safetensors",
+        f"{PREDICTOR}/noise_predictor.json",
+        f"{PREDICTOR}/loss.csv",
+    log:
+        f"{PREDICTOR}/train.log",
+    benchmark:
+        f"{PREDICTOR}/benchmark.jsonl"
+    params:
+        data=data_folder,
+        settings=as_json(config["noise_predictor"]),
+        fraction=config["protocol"]["calibration_fraction"],
+        longest_side=config["longest_side"] or 0,
+        device=config["device"],
+    resources:
+        gpu=GPU,
+        mem_mb=1500,
+    threads: 1
+    priority: 10  # the longest jobs first
+    message:
+        "{wildcards.dataset}/{wildcards.category} seed {wildcards.seed}: train the noise predictor"
+    shell:
+        "{PYTHON} workflow/scripts/train.py --manifest {input.manifest} --data {params.data} "
+        "--settings {params.settings:q} --calibration-fraction {params.fraction} "
+        "--longest-side {params.longest_side} --seed {wildcards.seed} --device {params.device} "
+        "--threads {threads} --out $(dirname {output[0]}) 2>&1 | tee {log}"

@@ -1,0 +1,37 @@
+"""Evaluate one method's scores and maps against the labels and masks of the test images."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from radar.data import manifest
+from radar.evaluation.evaluate import evaluate
+from radar.files import atomic, provenance, write_json
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scores", type=Path, required=True)
+    parser.add_argument("--maps", type=Path, required=True)
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--protocol", type=json.loads, required=True, help="the protocol of the config, as JSON")
+    parser.add_argument("--longest-side", type=int, required=True, help="0 = images keep their size")
+    parser.add_argument("--out", type=Path, required=True, help="results/<dataset>/<category>/<method>/seed<k>")
+    arguments = parser.parse_args()
+    dataset, category, method, seed = arguments.out.parts[-4:]
+    try:
+        record, samples = evaluate(pd.read_csv(arguments.scores), arguments.maps, manifest.read(arguments.manifest),
+                                   arguments.data, arguments.protocol, arguments.longest_side or None)
+    except (ValueError, OSError) as error:
+        sys.exit(f"{dataset}/{category} {method} {seed}: {error}")
+    with atomic(arguments.out / "bootstrap.npz") as temporary:
+        np.savez(temporary, **samples)
+    write_json(arguments.out / "metrics.json", {
+        "dataset": dataset, "category": category, "method": method, "seed": int(seed.removeprefix("seed")), **record,
+        "provenance": provenance(arguments.protocol, scores=arguments.scores, maps=arguments.maps,
+                                 manifest=arguments.manifest),
+    })

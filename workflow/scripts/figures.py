@@ -1,0 +1,145 @@
+"""Write one figure of a run as PNG and PDF; `maps` writes one pair of files per dataset."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from radar.reporting import figures, tables
+from radar.reporting.tables import InputError
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--figure", required=True, choices=list(FIGURES))
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="FOLDER")
+    parser.add_argument("--datasets", nargs="+", required=True, metavar="DATASET/CATEGORY")
+    parser.add_argument("--methods", nargs="+", required=True, metavar="NAME", help="in the order of their colours")
+    parser.add_argument("--seeds", nargs="+", type=int, required=True, help="timing and maps are of the first")
+    parser.add_argument("--labels", nargs="*", default=[], metavar="NAME=LABEL", help="what to call a method")
+    parser.add_argument("--data-root", type=Path, default=Path("data"), metavar="FOLDER",
+                        help="where <dataset>/<category> lie (for maps)")
+    parser.add_argument("--out", type=Path, default=Path("results/figures"), metavar="FOLDER")
+    parser.add_argument("--partial", action="store_true", help="show what is there and name what is missing")
+    args = parser.parse_args()
+    for given, mark in [(name, "/") for name in args.datasets] + [(pair, "=") for pair in args.labels]:
+        if mark not in given:
+            parser.error(f"{given}: write " + ("dataset/category" if mark == "/" else "name=label"))
+    return args
+
+
+class Source:
+    """The files that the arguments name; remembers what was missing."""
+
+    def __init__(self, args: argparse.Namespace):
+        self.args = args
+        self.missing: list[tables.Missing] = []
+        labels = dict(pair.split("=", 1) for pair in args.labels)
+        self.look = figures.looks(args.methods, labels)
+
+    def files(self, name: str, *, methods: list[str] | None = None, seeds: list[int] | None = None,
+              datasets: list[str] | None = None) -> list[Path]:
+        args = self.args
+        found, missing = tables.run_files(args.results, datasets or args.datasets, methods or args.methods,
+                                          seeds or args.seeds, name, args.partial)
+        self.missing += missing
+        return found
+
+    def manifest(self, pair: str) -> pd.DataFrame:
+        return tables.read_csv(self.args.results / pair / "manifest.csv",
+                               ("path", "split", "label", "defect", "severity", "mask"), dtype={"mask": object})
+
+    def notes(self) -> list[str]:
+        """One line that names the methods of which not everything is there."""
+        names = dict.fromkeys(f"{self.look[method].label if method in self.look else method} on {dataset}/{category}"
+                              for dataset, category, method, _ in self.missing)
+        return ["Missing, at least in part: " + ", ".join(names) + "."] if names else []
+
+    def records(self) -> list[dict]:
+        return [tables.read_json(path, ("dataset", "category", "method", "seed", "metrics", "by_defect",
+                                        "false_positive_rate")) for path in self.files("metrics.json")]
+
+
+def accuracy_latency(source: Source):
+    evaluated, drawn = source.files("metrics.json"), source.files("bootstrap.npz")
+    timed = source.files("timing.json", seeds=source.args.seeds[:1])
+    table = tables.main_table(evaluated, drawn)
+    yield "accuracy_latency", figures.accuracy_latency(table, tables.timing_table(timed), source.look, source.notes())
+
+
+def roc(source: Source):
+    curves = []
+    for pair in source.args.datasets:
+        scored = source.files("scores.csv", datasets=[pair])
+        labels = source.manifest(pair).query("split == 'test'").set_index("path")["label"] if scored else None
+        for path in scored:
+            scores = tables.read_csv(path, ("path", "split", "score")).query("split == 'test'")
+            known = labels.reindex(scores["path"])
+            if known.isna().any() or known.nunique() < 2:
+                raise InputError(f"{path} does not hold the normal and anomalous test images of the manifest of "
+                                 f"{pair}: delete it and run snakemake --cores all")
+            fpr, tpr = figures.roc_points(known.to_numpy(int), scores["score"].to_numpy(float))
+            dataset, category, method, seed = path.parts[-5:-1]
+            curves.append(pd.DataFrame({"dataset": dataset, "category": category, "method": method,
+                                        "seed": int(seed.removeprefix("seed")), "fpr": fpr, "tpr": tpr}))
+    columns = ["dataset", "category", "method", "seed", "fpr", "tpr"]
+    operating = pd.DataFrame([(*(record[name] for name in columns[:4]),
+                               record["metrics"].get("false_positive_rate_measured"), record["metrics"].get("recall"),
+                               record["false_positive_rate"]) for record in source.records()],
+                             columns=[*columns, "promised"])
+    table = pd.concat(curves) if curves else pd.DataFrame(columns=columns)
+    yield "roc", figures.roc(table, operating, source.look, source.notes())
+
+
+def recall(source: Source):
+    rows = [{**{name: record[name] for name in ("dataset", "category", "method", "seed")}, **entry}
+            for record in source.records() for entry in record["by_defect"]]
+    columns = ["dataset", "category", "method", "seed", "defect", "severity", "n", "detected"]
+    yield "recall", figures.recall(pd.DataFrame(rows, columns=columns), source.look, source.notes())
+
+
+def maps(source: Source):
+    for pair in source.args.datasets:
+        source.missing.clear()  # each of these figures has its own notes
+        stem, title = f"maps_{pair.replace('/', '_')}", f"{pair}, seed {source.args.seeds[0]}"
+        if source.args.partial and not (source.args.results / pair / "manifest.csv").is_file():
+            yield stem, figures.empty([f"{pair} has no manifest.csv."])
+            continue
+        rows = figures.chosen_images(source.manifest(pair))
+        found = {}
+        for path in source.files("maps.npz", datasets=[pair], seeds=source.args.seeds[:1]):
+            arrays = tables.read_npz(path, ("paths", "shapes", "maps", "scale"))
+            try:
+                found[path.parts[-3]] = figures.maps_of(arrays, rows["path"].tolist())
+            except (KeyError, ValueError) as error:
+                raise InputError(f"{path} has no map of {error}: delete it and run snakemake --cores all") from None
+        yield stem, figures.picture_grid(title, rows, source.args.data_root / pair, found, source.look, source.notes())
+
+
+def loss(source: Source):
+    curves = []
+    for path in source.files("loss.csv", methods=["noise_predictor"]):
+        dataset, category, _, seed = path.parts[-5:-1]
+        curve = tables.read_csv(path, ("images", "loss"))
+        curves.append(curve.assign(dataset=dataset, category=category, seed=int(seed.removeprefix("seed"))))
+    table = pd.concat(curves) if curves else pd.DataFrame(columns=["dataset", "category", "seed", "images", "loss"])
+    yield "loss", figures.training_loss(table, source.notes())
+
+
+FIGURES = {"accuracy_latency": accuracy_latency, "roc": roc, "recall": recall, "maps": maps, "loss": loss}
+
+
+def main(args: argparse.Namespace) -> None:
+    source = Source(args)
+    for stem, figure in FIGURES[args.figure](source):
+        figures.save(figure, args.out / stem)
+        for dataset, category, method, reason in source.missing:
+            print(f"missing: {dataset}/{category} {method}, {reason}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    try:
+        main(arguments())
+    except (InputError, OSError) as error:
+        sys.exit(f"figures: {error}")

@@ -1,0 +1,61 @@
+"""Write the tables of a run: main, timing (CSV, Markdown, LaTeX), summary.txt and metrics.json for DVC."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from radar.files import atomic, write_json
+from radar.reporting import tables
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="FOLDER")
+    parser.add_argument("--datasets", nargs="+", required=True, metavar="DATASET/CATEGORY")
+    parser.add_argument("--methods", nargs="+", required=True, metavar="NAME", help="rows, in this order")
+    parser.add_argument("--seeds", nargs="+", type=int, required=True, help="the first one was timed")
+    parser.add_argument("--labels", nargs="*", default=[], metavar="NAME=LABEL", help="what to call a method")
+    parser.add_argument("--out", type=Path, default=Path("results/tables"), metavar="FOLDER")
+    parser.add_argument("--partial", action="store_true", help="show what is there and name what is missing")
+    parser.add_argument("--logs", nargs="*", default=[], metavar="PATTERN",
+                        help="with --partial: logs whose last line says why, with {dataset} {category} {method} {seed}")
+    args = parser.parse_args()
+    for given, mark in [(name, "/") for name in args.datasets] + [(pair, "=") for pair in args.labels]:
+        if mark not in given:
+            parser.error(f"{given}: write " + ("dataset/category" if mark == "/" else "name=label"))
+    return args
+
+
+def main(args: argparse.Namespace) -> None:
+    labels = dict(pair.split("=", 1) for pair in args.labels)
+    where, how = (args.results, args.datasets, args.methods), (args.partial, args.logs)
+    evaluated, missing = tables.run_files(*where, args.seeds, "metrics.json", *how)
+    drawn, _ = tables.run_files(*where, args.seeds, "bootstrap.npz", *how)
+    timed, untimed = tables.run_files(*where, args.seeds[:1], "timing.json", *how)
+
+    runs = tables.read_runs(evaluated, drawn)
+    table = tables.summarise(runs)
+    accuracy = tables.main_blocks(runs, args.methods, labels, missing)
+    timing = tables.timing_blocks(tables.read_timings(timed), args.methods, labels, untimed)
+    texts = {
+        "main.csv": table.to_csv(index=False),
+        "main.md": tables.main_markdown(accuracy),
+        "main.tex": tables.main_latex(accuracy),
+        "timing.csv": tables.timing_table(timed).to_csv(index=False),
+        "timing.md": tables.timing_markdown(timing),
+        "timing.tex": tables.timing_latex(timing),
+        "summary.txt": tables.terminal_summary(accuracy, timing),
+    }
+    for name, text in texts.items():
+        with atomic(args.out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    write_json(args.out / "metrics.json", tables.metrics_json(table))
+    for dataset, category, method, reason in [*missing, *untimed]:
+        print(f"missing: {dataset}/{category} {method}, {reason}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    try:
+        main(arguments())
+    except (tables.InputError, OSError) as error:
+        sys.exit(f"tables: {error}")

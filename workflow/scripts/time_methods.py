@@ -1,0 +1,51 @@
+"""Time the trained detectors of one dataset in turns, on its test images of the most frequent size."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from radar.data import manifest
+from radar.detector import SeamError, load
+from radar.evaluation.timing import device_name, time_detectors
+from radar.files import provenance, write_json
+from radar.scoring import choose_device, image_set
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("detectors", type=Path, nargs="+", help="detector.json files of one dataset and seed")
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--settings", type=json.loads, required=True, help="the timing of the config, as JSON")
+    parser.add_argument("--longest-side", type=int, required=True, help="0 = images keep their size")
+    parser.add_argument("--device", required=True)
+    arguments = parser.parse_args()
+    settings = arguments.settings
+    try:
+        device = choose_device(arguments.device)
+        torch.set_num_threads(min(settings["threads"], os.cpu_count() or 1))
+        table = manifest.read(arguments.manifest)
+        test = image_set(table, arguments.data, "test", arguments.longest_side or None)
+        shapes = pd.Series([tuple(test.uint8(i).shape) for i in range(min(len(test), 64))])
+        shape = shapes.mode().iloc[0]
+        images = torch.stack([test.uint8(i) for i in shapes.index[shapes == shape][:32]])
+        detectors = {str(path): load(path.parent, device)[0] for path in arguments.detectors}
+        timings = time_detectors(detectors, images, batch_sizes=settings["batch_sizes"], repeats=settings["repeats"],
+                                 seconds=settings["seconds"])
+    except (SeamError, OSError, RuntimeError) as error:
+        sys.exit(str(error))
+    for path in arguments.detectors:
+        dataset, category, method, seed = path.parts[-5:-1]
+        timing = timings[str(path)]
+        write_json(path.with_name("timing.json"), {
+            "dataset": dataset, "category": category, "method": method, "seed": int(seed.removeprefix("seed")),
+            "device": device, "device_name": device_name(device), "threads": torch.get_num_threads(),
+            "image_shape": list(shape), **timing,
+            "provenance": provenance(settings, detector=path, manifest=arguments.manifest),
+        })
+        print(f"{dataset}/{category} {method}: {timing['latency_ms_median']:.1f} ms an image alone, "
+              f"{timing['images_per_s']:.1f} images/s in batches of {timing['batch_size']}")

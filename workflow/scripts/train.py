@@ -1,0 +1,64 @@
+"""Train the noise predictor of one dataset and seed on random patches of its normal training images."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+import radar.data.images
+import radar.diffusion
+import radar.training
+from radar.data import manifest
+from radar.diffusion import NoisePredictor
+from radar.files import atomic, provenance, sha256
+from radar.scoring import choose_device, image_set
+from radar.training import exclusive, forget_checkpoint, train
+
+
+def main(arguments: argparse.Namespace) -> None:
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(arguments.seed)  # the initial weights
+    torch.backends.cudnn.deterministic = True
+    device = choose_device(arguments.device)
+    table = manifest.hold_out_calibration(
+        manifest.read(arguments.manifest), arguments.calibration_fraction, arguments.seed)
+    images = image_set(table, arguments.data, "train", arguments.longest_side or None)
+    settings = dict(arguments.settings)
+    training = settings.pop("training")
+    predictor = NoisePredictor(settings, images.channels, device)
+    name = f"{arguments.out.parent.parent.parent.name}/{arguments.out.parent.parent.name} {arguments.out.name}"
+    identity = {"predictor": settings, "manifest": sha256(arguments.manifest), "device": device,
+                "calibration_fraction": arguments.calibration_fraction, "longest_side": arguments.longest_side,
+                "code": [sha256(Path(module.__file__)) for module in (radar.diffusion, radar.training, radar.data.images)]}
+    curve = train(
+        predictor.unet, predictor.loss,
+        lambda generator: images.random_patches(training["batch_size"], settings["patch"], generator),
+        training, arguments.seed, arguments.out, identity, f"train {name}",
+    )
+    predictor.save(arguments.out, provenance(vars(arguments), manifest=arguments.manifest)
+                   | {"training": curve[-1], "normal_images": len(images)})
+    with atomic(arguments.out / "loss.csv") as temporary:
+        pd.DataFrame(curve).to_csv(temporary, index=False)
+    forget_checkpoint(arguments.out)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--settings", type=json.loads, required=True, help="the noise_predictor of the config, as JSON")
+    parser.add_argument("--calibration-fraction", type=float, required=True)
+    parser.add_argument("--longest-side", type=int, required=True, help="0 = images keep their size")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--device", required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    try:
+        with exclusive(options.out, str(options.out)):
+            main(options)
+    except (manifest.DatasetError, OSError, RuntimeError, FloatingPointError) as error:
+        sys.exit(str(error))
