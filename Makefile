@@ -11,6 +11,7 @@ run: $(VENV)/installed
 	@$(VENV)/bin/python workflow/scripts/run.py
 
 test: $(VENV)/installed
+	@$(VENV)/bin/python -m ruff check --quiet .
 	@$(VENV)/bin/python -m pytest
 
 $(VENV)/installed: pyproject.toml constraints.txt

@@ -7,7 +7,6 @@ published code swaps precision and recall; nothing of that kind is followed. The
 map's largest 1 %. Gaussian noise here.
 """
 
-import torch
 from torch import Tensor
 
 from radar.data.images import ImageSet

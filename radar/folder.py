@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from radar.data.images import SUFFIXES, read_image, to_unit
+from radar.data.images import to_unit
+from radar.data.photos import SUFFIXES, read_image
 from radar.detector import SeamError, load
 from radar.files import atomic
 from radar.training import progress

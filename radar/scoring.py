@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from radar.data.images import ImageSet, channels_of, to_unit
+from radar.data.images import ImageSet, to_unit
+from radar.data.photos import channels_of
 from radar.detector import Detector
 from radar.training import progress
 

@@ -18,7 +18,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from radar.data.images import read_image
+from radar.data.photos import read_image
 from radar.evaluation.bootstrap import (
     decision_samples,
     image_samples,

@@ -300,17 +300,24 @@ def test_partial_names_what_is_missing_and_why(tree):
     for name in ("metrics.json", "bootstrap.npz", "timing.json"):
         for seed in SEEDS:
             (tree / "results/printed/all/pca" / f"seed{seed}" / name).unlink(missing_ok=True)
-    (tree / "pca.log").write_text("Traceback\nMemoryError: no room\n\n")
+    (tree / "results/printed/all/pca/seed0/detect.log").write_text("fit 10 %\rfit 20 %\nMemoryError: no room\n\n")
     strict = run("tables", tree)
     assert strict.returncode == 1 and len(strict.stderr.splitlines()) == 1
     assert "results/printed/all/pca/seed0/metrics.json" in strict.stderr
-    partial = run("tables", tree, "--partial", "--logs", "{method}.log")
+    partial = run("tables", tree, "--partial")
     assert partial.returncode == 0, partial.stderr
     text = (tree / "results/tables/main.md").read_text()
     row = next(line for line in text.splitlines() if line.startswith("| pca [1]"))
     assert {cell.strip() for cell in row.split("|")[2:-1]} == {"–"}
-    assert "[1] pca is missing: seed 0: no metrics.json (MemoryError: no room)" in text
+    assert ("[1] pca is missing: seed 0: no metrics.json; detect.log ends: MemoryError: no room; "
+            "seed 1: no metrics.json, not started") in text
     assert "pca is missing" in (tree / "results/tables/timing.md").read_text()
+
+
+def test_a_failed_noise_predictor_is_named_as_the_reason(tree):
+    (tree / "results/elpv/mono/noise_predictor/seed1/train.log").write_text("step 1\nloss is not finite\n")
+    missing = tables.run_files(tree / "results", ["elpv/mono"], ["ddpm"], [1], "metrics.json", partial=True)[1]
+    assert missing == [("elpv", "mono", "ddpm", "seed 1: no metrics.json; train.log ends: loss is not finite")]
 
 
 def test_a_broken_file_is_named_in_one_line(tree):

@@ -1,40 +1,12 @@
-"""Reading photographs: lazily, as uint8 [C, H, W], grey or colour, each at its own size."""
+"""Photographs as tensors: read lazily, uint8 [C, H, W], grey or colour, each at its own size."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
-
-
-def channels_of(path: Path) -> int:
-    """1 for a grey image (8 or 16 bit), 3 for any other. Reads the header only."""
-    with Image.open(path) as image:
-        return 1 if image.mode in ("1", "L", "LA") or image.mode.startswith("I") else 3
-
-
-def read_image(path: Path, channels: int, longest_side: int | None = None) -> np.ndarray:
-    """One photograph as uint8 [C, H, W]; shrunk, never enlarged, if a side exceeds `longest_side`.
-
-    16-bit images are scaled to 8 bit over their full range. Raises OSError or Image.DecompressionBombError, with the
-    path in the message, if the file cannot be read.
-    """
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith("I"):
-                image = Image.fromarray((np.asarray(image).astype(np.uint32) // 257).astype(np.uint8))
-            image = image.convert("L" if channels == 1 else "RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise OSError(f"{path}: cannot be read as an image ({error})") from error
-    if longest_side and max(image.size) > longest_side:
-        scale = longest_side / max(image.size)
-        image = image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.BOX)
-    array = np.asarray(image)
-    return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
+from radar.data.photos import read_image
 
 
 def to_unit(images: Tensor) -> Tensor:

@@ -15,10 +15,10 @@ from PIL import Image
 
 from radar.data.layout import COLUMNS as CSV_COLUMNS
 from radar.data.layout import SPLITS
+from radar.data.photos import SUFFIXES
 from radar.files import sha256
 
-COLUMNS = (*CSV_COLUMNS, "sha256", "width", "height")
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+COLUMNS = (*CSV_COLUMNS, "sha256", "mask_sha256", "width", "height")
 
 
 class DatasetError(Exception):
@@ -33,7 +33,8 @@ def build(folder: Path) -> pd.DataFrame:
     """The manifest of a dataset in MVTec AD layout, sorted by path.
 
     Columns: path (relative to `folder`, with /), split (train, calibration, test), label (0 normal, 1 defective),
-    defect, severity (1..3 or NaN), mask (relative path), group, sha256 (of the image file), width and height (px).
+    defect, severity (1..3 or NaN), mask (relative path), group, sha256 and mask_sha256 (of the files), width and
+    height (px).
     What does not apply is an empty string. `images.csv` is believed where the folder has one; a folder without it is
     scanned. A defect without a folder in ground_truth has image labels only.
 
@@ -54,7 +55,10 @@ def build(folder: Path) -> pd.DataFrame:
             if mask_size not in (None, size):
                 problems.append(f"{folder / row['mask']}: the mask has {mask_size[0]} x {mask_size[1]} px, its image "
                                 f"{row['path']} {size[0]} x {size[1]}; save the mask at the size of its image")
-        usable.append(row | {"sha256": sha256(folder / row["path"]), "width": size[0], "height": size[1]})
+        mask = folder / row["mask"] if row["mask"] else None
+        usable.append(row | {"sha256": sha256(folder / row["path"]),
+                             "mask_sha256": sha256(mask) if mask and mask.is_file() else "",
+                             "width": size[0], "height": size[1]})
     if not any(row["split"] == "train" for row in rows):
         problems.append(f"{folder / 'train' / 'good'}: no normal training image; put photographs of good parts there "
                         f"({', '.join(sorted(SUFFIXES))})")
@@ -65,7 +69,7 @@ def build(folder: Path) -> pd.DataFrame:
 
 def read(path: Path) -> pd.DataFrame:
     """A manifest that was written with `to_csv(path, index=False)`, with the types that `build` gives."""
-    text = dict.fromkeys(("path", "split", "defect", "mask", "group", "sha256"), str)
+    text = dict.fromkeys(("path", "split", "defect", "mask", "group", "sha256", "mask_sha256"), str)
     return _typed(pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"severity": [""]}))
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from radar.data.photos import shrunk
 from radar.evaluation.bootstrap import decision_samples, image_samples, pixel_samples, resample_weights
 from radar.evaluation.calibration import conformal_threshold, too_few
 from radar.evaluation.curves import Array
@@ -171,15 +172,13 @@ def _histograms(maps: Path, test: pd.DataFrame, data_root: Path,
 
 
 def _scored_shape(path: Path, longest_side: int | None) -> tuple[int, int]:
-    """(H, W) at which `radar.data.images.read_image` gives an image; reads the header only."""
+    """(H, W) at which `radar.data.photos.read_image` gives an image; reads the header only."""
     try:
         with Image.open(path) as image:
             width, height = image.size
     except OSError as error:
         raise ValueError(f"{path}: cannot be read as an image ({error})") from error
-    if longest_side and max(width, height) > longest_side:
-        scale = longest_side / max(width, height)
-        width, height = max(1, round(width * scale)), max(1, round(height * scale))
+    width, height = shrunk((width, height), longest_side)
     return height, width
 
 

@@ -51,7 +51,8 @@ def time_detectors(detectors: dict[str, Detector], images: Tensor, *, batch_size
         best = max(throughput[name], key=throughput[name].get)
         milliseconds = 1000 * np.array(latency[name])
         results[name] = {
-            "latency_ms_median": float(np.median(milliseconds)), "latency_ms_p90": float(np.quantile(milliseconds, 0.9)),
+            "latency_ms_median": float(np.median(milliseconds)),
+            "latency_ms_p90": float(np.quantile(milliseconds, 0.9)),
             "latency_samples": len(milliseconds), "batch_size": best, "images_per_s": throughput[name][best],
             "images_per_s_by_batch": throughput[name], "nfe": detector.nfe,
             "parameters": detector.noise_predictor.parameters() if detector.noise_predictor else 0,

@@ -20,8 +20,9 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
+from radar.evaluation.bootstrap import interval, paired_difference
+
 REBUILD = "snakemake --cores all results/tables/main.md"
-CONFIDENCE = 0.95
 DASH = "–"
 
 METRICS = (
@@ -179,15 +180,6 @@ def grouped(runs: Sequence[Run]) -> dict[tuple[str, str], dict[str, list[Run]]]:
 # Statistics
 
 
-def interval(draws: np.ndarray) -> tuple[float, float]:
-    """The 95 % percentile interval of draws [D]; undefined draws (NaN) are left out; NaN if there is none."""
-    draws = draws[np.isfinite(draws)]
-    if not draws.size:
-        return float("nan"), float("nan")
-    low, high = np.percentile(draws, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
-    return float(low), float(high)
-
-
 def _seed_mean(runs: Sequence[Run], metric: str) -> np.ndarray | None:
     """Draws of the mean over seeds [D]: draw by draw, since they are paired. None if a run has no draws."""
     arrays = [run.draws[metric] for run in runs if metric in run.draws]
@@ -248,7 +240,7 @@ def _exceeds(ours: Sequence[Run], theirs: Sequence[Run], metric: str) -> bool:
     common = {run.record["seed"] for run in ours} & {run.record["seed"] for run in theirs}
     first, second = (_seed_mean([run for run in runs if run.record["seed"] in common], metric)
                      for runs in (ours, theirs))
-    return first is not None and second is not None and interval(first - second)[0] > 0
+    return first is not None and second is not None and paired_difference(first, second)[0] > 0
 
 
 def read_timings(timing_files: Sequence[Path]) -> list[dict]:
@@ -517,8 +509,8 @@ def to_latex(title: str, legend: Sequence[str], blocks: Sequence[Block]) -> str:
         slug = re.sub(r"[^a-z0-9]+", "-", f"{title} {block.title}".lower()).strip("-")
         caption = " ".join([f"{block.title}.", *block.caption, *block.warnings, *legend])
         float_ = "sidewaystable*" if len(block.columns) > 9 else "table*"  # more do not fit an upright page
-        lines += ["", rf"\begin{{{float_}}}", r"\centering\scriptsize\setlength{\tabcolsep}{2pt}",
-                  rf"\caption{{{escape_latex(caption)}}}\label{{tab:{slug}}}",
+        lines += ["", rf"\begin{{{float_}}}", r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
+                  rf"\caption{{{escape_latex(caption)}}}\label{{tab:{slug}}}\medskip",
                   rf"\begin{{tabular}}{{l{'r' * len(block.columns)}}}", r"\toprule",
                   *_latex_head(block.columns), r"\midrule"]
         for label, numbers, cells in block.rows:
@@ -604,11 +596,10 @@ def _wrapped(line: str) -> str:
 
 
 def run_files(results: Path, datasets: Sequence[str], methods: Sequence[str], seeds: Sequence[int], name: str,
-              partial: bool = False, logs: Sequence[str] = ()) -> tuple[list[Path], list[Missing]]:
+              partial: bool = False) -> tuple[list[Path], list[Missing]]:
     """results/<dataset>/<category>/<method>/seed<k>/<name>: the files that exist, and what is missing and why.
 
-    datasets: "dataset/category". logs: patterns such as "logs/{dataset}/{category}/{method}/seed{seed}.log"; the last
-    line of the first that exists is given as the reason. Raises InputError if a file is missing, unless `partial`.
+    datasets: "dataset/category". Raises InputError if a file is missing, unless `partial`.
     """
     files, missing = [], []
     for pair in datasets:
@@ -618,21 +609,30 @@ def run_files(results: Path, datasets: Sequence[str], methods: Sequence[str], se
                 path = Path(results, dataset, category, method, f"seed{seed}", name)
                 if path.is_file():
                     files.append(path)
-                    continue
-                if not partial:
+                elif partial:
+                    missing.append((dataset, category, method, f"seed {seed}: no {name}{_why(path)}"))
+                else:
                     raise InputError(f"{path} is missing: make it with snakemake --cores all, "
                                      "or show what is there with --partial")
-                last = last_line(Path(pattern.format(dataset=dataset, category=category, method=method, seed=seed))
-                                 for pattern in logs)
-                missing.append((dataset, category, method, f"seed {seed}: no {name}" + (f" ({last})" if last else "")))
     return files, missing
 
 
-def last_line(paths: Iterable[Path]) -> str | None:
-    """The last line that says something of the first file that has one; a failed job ends with its error."""
-    for path in paths:
-        if path.is_file():
-            lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
-            if lines:
-                return lines[-1][:200]
-    return None
+def _why(path: Path) -> str:
+    """What the log of the job that should have written `path` says last: a failed job ends with its error.
+
+    Logs lie beside what a job writes; what stands on a noise predictor that failed has none of its own.
+    """
+    folder = path.parent
+    predictor = folder.parent.parent / "noise_predictor" / folder.name
+    if path.name == "timing.json" and (folder / "detector.json").is_file():
+        logs = [folder.parent.parent / "timing.log"]
+    else:
+        logs = list(folder.glob("*.log"))
+        if not logs and not (predictor / "noise_predictor.json").is_file():
+            logs = [predictor / "train.log"]
+    logs = [log for log in logs if log.is_file()]
+    if not logs:
+        return ", not started"
+    log = max(logs, key=lambda log: (log.stat().st_mtime_ns, log.name))
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return f"; {log.name} ends: {lines[-1][:200]}" if lines else f"; {log.name} is empty"

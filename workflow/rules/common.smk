@@ -50,13 +50,15 @@ def code(*names):
     return [f"{workflow.basedir}/{name}" if not Path(name).is_absolute() else name for name in names]
 
 
-PREDICTOR_CODE = code("radar/diffusion.py", "radar/training.py", "radar/data/images.py", "workflow/scripts/train.py")
-SCORING_CODE = code(
+READING_CODE = code("radar/data/images.py", "radar/data/photos.py")
+PREDICTOR_CODE = READING_CODE + code("radar/diffusion.py", "radar/training.py", "workflow/scripts/train.py")
+SCORING_CODE = READING_CODE + code(
     "radar/diffusion.py", "radar/patches.py", "radar/maps.py", "radar/detector.py", "radar/scoring.py",
-    "radar/data/images.py", "workflow/scripts/detect.py",
+    "workflow/scripts/detect.py",
 )
 EVALUATION_CODE = code(
     *(f"radar/evaluation/{name}.py" for name in ("evaluate", "metrics", "curves", "bootstrap", "calibration")),
+    "radar/data/photos.py",
     "workflow/scripts/evaluate.py",
 )
 
@@ -104,8 +106,17 @@ def print_summary(tables, figures):
     print(f"figures: {figures}/*.png, *.pdf")
 
 
+def labels():
+    """How the tables and figures call the methods."""
+    return "--labels " + " ".join(
+        shlex.quote(f"{name}={method['label']}") for name, method in METHODS.items() if "label" in method
+    )
+
+
 def report_arguments():
-    return f"--datasets {' '.join(DATASETS)} --methods {' '.join(METHODS)} --seeds {' '.join(map(str, SEEDS))}"
+    return (
+        f"--datasets {' '.join(DATASETS)} --methods {' '.join(METHODS)} --seeds {' '.join(map(str, SEEDS))} {labels()}"
+    )
 
 
 def write_partial_tables():

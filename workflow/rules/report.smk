@@ -89,7 +89,7 @@ rule maps_figure:
         dataset="|".join({name.partition("/")[0] for name in DATASETS}),
     params:
         data=data_folder,
-        methods=" ".join(METHODS),
+        methods=f"{' '.join(METHODS)} {labels()}",
         seed=SEEDS[0],
     message:
         "{wildcards.dataset}/{wildcards.category}: draw images, truth and maps"

@@ -1,7 +1,6 @@
 """Fit one method on normal training images and score the calibration and test images. Labels are not read."""
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path

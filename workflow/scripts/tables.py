@@ -17,8 +17,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--labels", nargs="*", default=[], metavar="NAME=LABEL", help="what to call a method")
     parser.add_argument("--out", type=Path, default=Path("results/tables"), metavar="FOLDER")
     parser.add_argument("--partial", action="store_true", help="show what is there and name what is missing")
-    parser.add_argument("--logs", nargs="*", default=[], metavar="PATTERN",
-                        help="with --partial: logs whose last line says why, with {dataset} {category} {method} {seed}")
     args = parser.parse_args()
     for given, mark in [(name, "/") for name in args.datasets] + [(pair, "=") for pair in args.labels]:
         if mark not in given:
@@ -28,10 +26,10 @@ def arguments() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     labels = dict(pair.split("=", 1) for pair in args.labels)
-    where, how = (args.results, args.datasets, args.methods), (args.partial, args.logs)
-    evaluated, missing = tables.run_files(*where, args.seeds, "metrics.json", *how)
-    drawn, _ = tables.run_files(*where, args.seeds, "bootstrap.npz", *how)
-    timed, untimed = tables.run_files(*where, args.seeds[:1], "timing.json", *how)
+    where = (args.results, args.datasets, args.methods)
+    evaluated, missing = tables.run_files(*where, args.seeds, "metrics.json", args.partial)
+    drawn, _ = tables.run_files(*where, args.seeds, "bootstrap.npz", args.partial)
+    timed, untimed = tables.run_files(*where, args.seeds[:1], "timing.json", args.partial)
 
     runs = tables.read_runs(evaluated, drawn)
     table = tables.summarise(runs)

@@ -30,9 +30,10 @@ def main(arguments: argparse.Namespace) -> None:
     training = settings.pop("training")
     predictor = NoisePredictor(settings, images.channels, device)
     name = f"{arguments.out.parent.parent.parent.name}/{arguments.out.parent.parent.name} {arguments.out.name}"
+    modules = (radar.diffusion, radar.training, radar.data.images)
     identity = {"predictor": settings, "manifest": sha256(arguments.manifest), "device": device,
                 "calibration_fraction": arguments.calibration_fraction, "longest_side": arguments.longest_side,
-                "code": [sha256(Path(module.__file__)) for module in (radar.diffusion, radar.training, radar.data.images)]}
+                "code": [sha256(Path(module.__file__)) for module in modules]}
     curve = train(
         predictor.unet, predictor.loss,
         lambda generator: images.random_patches(training["batch_size"], settings["patch"], generator),

@@ -1,0 +1,42 @@
+"""Reading one photograph with Pillow: grey or colour, 8 or 16 bit, as uint8. Imports no torch."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+
+
+def channels_of(path: Path) -> int:
+    """1 for a grey image (8 or 16 bit), 3 for any other. Reads the header only."""
+    with Image.open(path) as image:
+        return 1 if image.mode in ("1", "L", "LA") or image.mode.startswith("I") else 3
+
+
+def shrunk(size: tuple[int, int], longest_side: int | None) -> tuple[int, int]:
+    """(width, height) at which an image of this size is scored: in proportion, no side above `longest_side`."""
+    if not longest_side or max(size) <= longest_side:
+        return size
+    scale = longest_side / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def read_image(path: Path, channels: int, longest_side: int | None = None) -> np.ndarray:
+    """One photograph as uint8 [C, H, W]; shrunk, never enlarged, if a side exceeds `longest_side`.
+
+    16-bit images are scaled to 8 bit over their full range. Raises OSError or Image.DecompressionBombError, with the
+    path in the message, if the file cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith("I"):
+                image = Image.fromarray((np.asarray(image).astype(np.uint32) // 257).astype(np.uint8))
+            image = image.convert("L" if channels == 1 else "RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise OSError(f"{path}: cannot be read as an image ({error})") from error
+    size = shrunk(image.size, longest_side)
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.BOX)
+    array = np.asarray(image)
+    return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
