@@ -43,8 +43,12 @@ def main() -> int:
 
 
 def _score(arguments: argparse.Namespace) -> int:
-    from radar.folder import score_folder
+    import os
 
+    from radar.folder import score_folder
+    from radar.scoring import prepare_torch
+
+    prepare_torch(os.cpu_count() or 1)
     unreadable = score_folder(arguments.detector, arguments.images, arguments.out, arguments.device)
     return 1 if unreadable else 0
 
@@ -54,8 +58,9 @@ def _bench(arguments: argparse.Namespace) -> int:
 
     from radar.detector import load
     from radar.evaluation.timing import overhead
+    from radar.scoring import prepare_torch
 
-    torch.set_num_threads(arguments.threads)
+    prepare_torch(arguments.threads)
     detector, description = load(arguments.detector, arguments.device)
     generator = torch.Generator().manual_seed(0)
     shape = (arguments.batch, description["channels"], arguments.size, arguments.size)

@@ -49,6 +49,10 @@ class Forest:
             "decision_threshold": torch.tensor(-forest.offset_, dtype=torch.float64),
         })
 
+    def to(self, device: torch.device) -> "Forest":
+        """The same forest with its tensors on `device`."""
+        return Forest({name: tensor.to(device) for name, tensor in self.state_.items()})
+
     def score(self, features: Tensor) -> Tensor:
         """s(x) of features [N, D]: float64 [N] in (0, 1], higher = more anomalous."""
         s = self.state_

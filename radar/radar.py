@@ -66,7 +66,7 @@ class RADAR(Detector):
 
     def fit(self, normal: ImageSet) -> None:
         features = [self._features(self._evidence(to_unit(batch.to(self.device)))) for batch in normal.batches(8)]
-        self.forest_ = Forest.fit(torch.cat(features), self.contamination, self.seed)
+        self.forest_ = Forest.fit(torch.cat(features), self.contamination, self.seed).to(self.device)
 
     def predict(self, images: Tensor) -> Prediction:
         S = self._evidence(images)

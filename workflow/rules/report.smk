@@ -9,7 +9,8 @@ FIGURES = expand(
     name=[*OVERVIEWS, *(f"maps_{name.replace('/', '_')}" for name in DATASETS)],
     suffix=["png", "pdf"],
 )
-REPORTING_CODE = code("radar/reporting/tables.py", "radar/reporting/figures.py", "workflow/scripts/figures.py")
+TABLE_CODE = code("radar/reporting/tables.py", "radar/evaluation/bootstrap.py")
+FIGURE_CODE = TABLE_CODE + code("radar/reporting/figures.py", "workflow/scripts/figures.py")
 RECORDS = per_dataset(f"{DETECTOR}/metrics.json", method=METHODS, seed=SEEDS)
 SAMPLES = per_dataset(f"{DETECTOR}/bootstrap.npz", method=METHODS, seed=SEEDS)
 SCORES = per_dataset(f"{DETECTOR}/scores.csv", method=METHODS, seed=SEEDS)
@@ -26,7 +27,8 @@ FIGURE_INPUTS = {
 
 rule tables:
     input:
-        code("radar/reporting/tables.py", "workflow/scripts/tables.py"),
+        TABLE_CODE,
+        code("workflow/scripts/tables.py"),
         expand("config/methods/{method}.yaml", method=METHODS),
         RECORDS,
         SAMPLES,
@@ -49,7 +51,7 @@ rule tables:
 
 rule figure:
     input:
-        REPORTING_CODE,
+        FIGURE_CODE,
         lambda wildcards: FIGURE_INPUTS[wildcards.figure],
     output:
         report(
@@ -73,7 +75,7 @@ rule figure:
 
 rule maps_figure:
     input:
-        REPORTING_CODE,
+        FIGURE_CODE,
         expand(f"{DETECTOR}/maps.npz", method=METHODS, seed=SEEDS[0], allow_missing=True),
         f"{RUN}/manifest.csv",
     output:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from radar.configuration import read_yaml
 from radar.data import manifest
@@ -15,12 +14,11 @@ from radar.detector import SeamError, build
 from radar.diffusion import NoisePredictor
 from radar.evaluation.calibration import conformal_threshold
 from radar.files import atomic, provenance
-from radar.scoring import choose_device, image_set, pack_maps, score_images
+from radar.scoring import choose_device, image_set, pack_maps, prepare_torch, score_images
 
 
 def main(arguments: argparse.Namespace) -> None:
-    torch.set_num_threads(arguments.threads)
-    torch.backends.cudnn.deterministic = True
+    prepare_torch(arguments.threads)
     device = choose_device(arguments.device)
     method = read_yaml(arguments.method)
     name = arguments.method.stem

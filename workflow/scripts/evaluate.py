@@ -22,16 +22,19 @@ if __name__ == "__main__":
     parser.add_argument("--longest-side", type=int, required=True, help="0 = images keep their size")
     parser.add_argument("--out", type=Path, required=True, help="results/<dataset>/<category>/<method>/seed<k>")
     arguments = parser.parse_args()
-    dataset, category, method, seed = arguments.out.parts[-4:]
+    dataset, category, method, name = arguments.out.parts[-4:]
+    seed = int(name.removeprefix("seed"))
     try:
-        record, samples = evaluate(pd.read_csv(arguments.scores), arguments.maps, manifest.read(arguments.manifest),
-                                   arguments.data, arguments.protocol, arguments.longest_side or None)
-    except (ValueError, OSError) as error:
-        sys.exit(f"{dataset}/{category} {method} {seed}: {error}")
+        table = manifest.hold_out_calibration(
+            manifest.read(arguments.manifest), arguments.protocol["calibration_fraction"], seed)
+        record, samples = evaluate(pd.read_csv(arguments.scores), arguments.maps, table, arguments.data,
+                                   arguments.protocol, arguments.longest_side or None)
+    except (ValueError, OSError, manifest.DatasetError) as error:
+        sys.exit(f"{dataset}/{category} {method} {name}: {error}")
     with atomic(arguments.out / "bootstrap.npz") as temporary:
         np.savez(temporary, **samples)
     write_json(arguments.out / "metrics.json", {
-        "dataset": dataset, "category": category, "method": method, "seed": int(seed.removeprefix("seed")), **record,
+        "dataset": dataset, "category": category, "method": method, "seed": seed, **record,
         "provenance": provenance(arguments.protocol, scores=arguments.scores, maps=arguments.maps,
                                  manifest=arguments.manifest),
     })

@@ -13,7 +13,7 @@ from radar.data import manifest
 from radar.detector import SeamError, load
 from radar.evaluation.timing import device_name, time_detectors
 from radar.files import provenance, write_json
-from radar.scoring import choose_device, image_set
+from radar.scoring import choose_device, image_set, prepare_torch
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
@@ -27,7 +27,7 @@ if __name__ == "__main__":
     settings = arguments.settings
     try:
         device = choose_device(arguments.device)
-        torch.set_num_threads(min(settings["threads"], os.cpu_count() or 1))
+        prepare_torch(min(settings["threads"], os.cpu_count() or 1))
         table = manifest.read(arguments.manifest)
         test = image_set(table, arguments.data, "test", arguments.longest_side or None)
         shapes = pd.Series([tuple(test.uint8(i).shape) for i in range(min(len(test), 64))])

@@ -14,14 +14,13 @@ import radar.training
 from radar.data import manifest
 from radar.diffusion import NoisePredictor
 from radar.files import atomic, provenance, sha256
-from radar.scoring import choose_device, image_set
+from radar.scoring import choose_device, image_set, prepare_torch
 from radar.training import exclusive, forget_checkpoint, train
 
 
 def main(arguments: argparse.Namespace) -> None:
-    torch.set_num_threads(arguments.threads)
+    prepare_torch(arguments.threads)
     torch.manual_seed(arguments.seed)  # the initial weights
-    torch.backends.cudnn.deterministic = True
     device = choose_device(arguments.device)
     table = manifest.hold_out_calibration(
         manifest.read(arguments.manifest), arguments.calibration_fraction, arguments.seed)

@@ -1,0 +1,273 @@
+"""The DAG, run for real on a tiny configuration in a copy of the checkout."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from tests.conftest import grain
+
+ROOT = Path(__file__).parent.parent
+DATASETS, METHODS, SEEDS = ("texture/gravel", "elpv/mono"), ("radar", "ddim_inversion", "ddpm", "pca"), (0, 1)
+
+
+def copy_checkout(folder: Path) -> Path:
+    """A git repository with the files of this checkout, as a clone would have them."""
+    names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True,
+                           text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "t"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    return folder
+
+
+def environment(folder: Path) -> dict:
+    return {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, "--configfile", "tests/tiny.yaml"]
+    return subprocess.run(command, cwd=folder, env=environment(folder), text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run: (folder, what it printed)."""
+    folder = copy_checkout(tmp_path_factory.mktemp("run"))
+    result = snakemake(folder)
+    assert result.returncode == 0, result.stdout[-5000:]
+    return folder, result.stdout
+
+
+def test_tables_cover_every_method_and_dataset(run):
+    folder, _ = run
+    main = pd.read_csv(folder / "results/tables/main.csv")
+    assert list(main) == ["dataset", "category", "method", "metric", "mean", "ci_low", "ci_high", "n_seeds"]
+    assert set(zip(main["dataset"] + "/" + main["category"], main["method"], strict=True)) == {
+        (dataset, method) for dataset in DATASETS for method in METHODS}
+    pixels = main[main["metric"].str.startswith("pixel_")]
+    assert pixels.loc[pixels["dataset"] == "elpv", "mean"].isna().all()  # image labels only: not applicable
+    assert pixels.loc[pixels["dataset"] == "texture", "mean"].between(0, 1).all()
+    given = main.dropna(subset="mean")
+    assert (given["n_seeds"] == 2).all() and (given["ci_low"] <= given["ci_high"]).all()
+    timing = pd.read_csv(folder / "results/tables/timing.csv")
+    assert list(timing) == ["dataset", "category", "method", "device", "batch_size", "latency_ms_median",
+                            "latency_ms_p90", "images_per_s", "nfe", "parameters", "gflops", "peak_memory_mb"]
+    assert timing.set_index(["dataset", "method"])["nfe"].loc["elpv"].to_dict() == {
+        "radar": 1, "ddim_inversion": 3, "ddpm": 10, "pca": 0}
+    flops = timing.set_index(["dataset", "method"])["gflops"].loc["elpv"]
+    assert flops["ddpm"] / flops["radar"] == pytest.approx(10, rel=0.05)
+
+
+def test_figures_are_there_in_both_formats(run):
+    folder, _ = run
+    names = ["accuracy_latency", "roc", "recall", "loss", "maps_texture_gravel", "maps_elpv_mono"]
+    for name in names:
+        with Image.open(folder / f"results/figures/{name}.png") as picture:
+            assert picture.width > 500 and len(picture.convert("L").getcolors(256)) > 10
+        assert (folder / f"results/figures/{name}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_run_ends_with_the_table_and_says_where_things_are(run):
+    folder, printed = run
+    assert (folder / "results/tables/summary.txt").read_text() in printed
+    assert "results/tables/main.md" in printed and "results/figures/" in printed
+
+
+def test_metrics_follow_from_scores_and_labels(run):
+    folder, _ = run
+    for dataset in DATASETS:
+        label = pd.read_csv(folder / f"results/{dataset}/manifest.csv").set_index("path")["label"]
+        for method in METHODS:
+            for seed in SEEDS:
+                where = folder / f"results/{dataset}/{method}/seed{seed}"
+                scores = pd.read_csv(where / "scores.csv")
+                assert not {"label", "mask", "defect"} & set(scores)
+                test, calibration = (scores[scores["split"] == split] for split in ("test", "calibration"))
+                record = json.loads((where / "metrics.json").read_text())
+                auroc = roc_auc_score(label[test["path"]], test["score"])
+                assert record["metrics"]["image_auroc"] == pytest.approx(auroc)
+                # the detector's own threshold is the evaluator's, and comes from normal calibration images
+                detector = json.loads((where / "detector.json").read_text())
+                assert detector["threshold"] == record["threshold"] in set(calibration["score"])
+                assert not label[calibration["path"]].any()
+                assert detector["provenance"]["commit"] and detector["provenance"]["versions"]["torch"]
+
+
+def test_methods_share_one_noise_predictor_per_dataset_and_seed(run):
+    folder, _ = run
+    hashes = {}
+    for path in folder.glob("results/*/*/*/seed*/detector.json"):
+        description = json.loads(path.read_text())
+        if description["noise_predictor"]:
+            hashes.setdefault((path.parts[-5], path.parts[-2]), set()).add(description["noise_predictor"]["sha256"])
+    assert len(hashes) == 4 and all(len(one) == 1 for one in hashes.values())
+    assert len(set.union(*hashes.values())) == 4
+
+
+def test_the_recipe_gives_the_committed_hashes(run):
+    folder, _ = run
+    subprocess.run(["git", "diff", "--exit-code", "dvc.lock"], cwd=folder, check=True)
+    # what DVC records and what Snakemake writes do not overlap
+    assert "results" not in (folder / "dvc.lock").read_text()
+
+
+def test_dvc_reads_what_snakemake_wrote(run):
+    folder, _ = run
+    shown = subprocess.run([sys.executable, "-m", "dvc", "metrics", "show", "--json"], cwd=folder, capture_output=True,
+                           text=True, check=True, env=environment(folder)).stdout
+    main = pd.read_csv(folder / "results/tables/main.csv").set_index(["dataset", "method", "metric"])["mean"]
+    auroc = main["elpv", "pca", "image_auroc"]
+    assert re.search(rf'"image_auroc": {round(auroc, 4)}', shown)
+
+
+def test_a_second_run_has_nothing_to_do(run):
+    folder, _ = run
+    assert "Nothing to be done" in snakemake(folder).stdout
+
+
+def test_a_change_recomputes_what_depends_on_it_and_nothing_else(run):
+    folder, _ = run
+
+    def jobs(*changed: str) -> set[str]:
+        for name in changed:
+            with open(folder / name, "a") as file:
+                file.write("\n# changed\n")
+        stats = snakemake(folder, "-n", "--quiet", "rules").stdout.partition("Job stats")[2]
+        for name in changed:
+            shutil.copy2(ROOT / name, folder / name)
+        return set(re.findall(r"^(\w+) +\d+$", stats, re.M)) - {"all", "total"}
+
+    reports = {"tables", "figure", "maps_figure"}
+    assert jobs("radar/reporting/tables.py") == reports
+    assert jobs("radar/evaluation/metrics.py") == {"evaluate", "tables", "figure"}
+    assert jobs("radar/evaluation/timing.py") == {"time_methods", "tables", "figure"}
+    assert jobs("baselines/ddpm.py") >= {"fit_and_score"} and "train_noise_predictor" not in jobs("baselines/ddpm.py")
+    assert jobs("radar/training.py") >= {"train_noise_predictor", "fit_and_score"}
+    assert "prepare" not in jobs("radar/training.py")
+
+
+def test_one_figure_can_be_rebuilt_alone(run):
+    folder, _ = run
+    (folder / "results/figures/roc.pdf").unlink()
+    result = snakemake(folder, "results/figures/roc.pdf")
+    assert result.returncode == 0 and "1 of 1 steps" in result.stdout
+
+
+def test_the_report_is_one_file_that_needs_no_network(run):
+    folder, _ = run
+    result = snakemake(folder, "--report", "report.html")
+    assert result.returncode == 0, result.stdout[-3000:]
+    html = (folder / "report.html").read_text()
+    assert not re.search(r"<(script|img|link)[^>]+(src|href)=[\"']https?:", html)
+    assert "accuracy_latency" in html and "logarithmic" in html
+
+
+def test_a_trained_detector_scores_a_folder(run, tmp_path):
+    folder, _ = run
+    command = [sys.executable, "-m", "radar", "score", "--detector", "results/elpv/mono/radar/seed0", "--images",
+               "data/elpv/mono/test/good", "--out", str(tmp_path / "out")]
+    subprocess.run(command, cwd=folder, env=environment(folder), check=True)
+    with open(tmp_path / "out/scores.csv", newline="") as file:
+        scored = {f"test/good/{row['file']}": float(row["score"]) for row in csv.DictReader(file)}
+    before = pd.read_csv(folder / "results/elpv/mono/radar/seed0/scores.csv").set_index("path")["score"]
+    assert len(scored) == 50
+    for path, score in scored.items():  # one by one here, in batches there
+        assert score == pytest.approx(before[path], abs=0.02)
+
+
+def test_a_mistake_in_the_configuration_is_one_line(run):
+    folder, _ = run
+    for setting, words in (("sedes=1", "unknown key 'sedes'"), ("methods=[radra]", "unknown method 'radra'"),
+                           ("datasets=[prnited]", "unknown dataset 'prnited'")):
+        result = snakemake(folder, "-n", "--config", setting)
+        assert result.returncode == 1 and words in result.stdout and "Traceback" not in result.stdout
+
+
+BROKEN = '''
+from radar.detector import Detector
+
+class Broken(Detector):
+    nfe = 0
+    def fit(self, normal): raise RuntimeError("the lens cap is on")
+    def predict(self, images): ...
+    def state(self): return {}
+    def restore(self, state): ...
+'''
+
+
+def test_own_photographs_of_mixed_sizes_and_a_method_that_fails(run):
+    """A user's folder and a class from a user's package; the failure costs the other method nothing."""
+    folder, _ = run
+    mine, generator = folder / "data/folder/mine", np.random.default_rng(0)
+    for part in ("train/good", "test/good", "test/spot", "ground_truth/spot"):
+        (mine / part).mkdir(parents=True)
+    for i in range(30):
+        Image.fromarray(grain(generator, size=34 + i % 3)[0]).save(mine / f"train/good/{i}.png")
+    for i in range(8):
+        Image.fromarray(grain(generator, size=36 + i)[0]).save(mine / f"test/good/{i}.png")
+        image, mask = grain(generator, defect=True, size=36 + i)
+        Image.fromarray(image).save(mine / f"test/spot/{i}.jpg", quality=98)
+        Image.fromarray(255 * mask.astype(np.uint8)).save(mine / f"ground_truth/spot/{i}_mask.png")
+    (folder / "mypackage.py").write_text(BROKEN)
+    (folder / "config/methods/broken.yaml").write_text("class: mypackage:Broken\n")
+    arguments = ("--config", "datasets=[folder/mine]", "methods=[pca,broken]")
+    result = snakemake(folder, *arguments)
+    assert result.returncode == 1
+    table = (folder / "results/partial/main.md").read_text()
+    assert "broken" in table and "the lens cap is on" in table and "folder/mine" in table
+    record = json.loads((folder / "results/folder/mine/pca/seed0/metrics.json").read_text())
+    assert record["metrics"]["image_auroc"] > 0.9 and record["metrics"]["pixel_auroc"] > 0.9
+    # the finished method is not computed again, and alone it makes a table
+    again = snakemake(folder, "--config", "datasets=[folder/mine]", "methods=[pca]")
+    assert again.returncode == 0 and "fit and score" not in again.stdout
+    # a broken photograph stops the run before anything is trained, and is named
+    (mine / "train/good/31.png").write_bytes(b"not a picture")
+    refused = snakemake(folder, "--config", "datasets=[folder/mine]", "methods=[pca]")
+    assert refused.returncode == 1 and "train/good/31.png: cannot be read as an image" in refused.stdout
+
+
+def test_killed_in_the_middle_of_a_training_it_goes_on_and_ends_with_the_same_numbers(run):
+    """kill -9 on the workflow and all its jobs; `make run`'s script clears the dead run's lock and takes up."""
+    folder, _ = run
+    target = "results/texture/gravel/noise_predictor/seed7/noise_predictor.safetensors"
+    where = folder / Path(target).parent
+    command = [sys.executable, "workflow/scripts/run.py", target, "--configfile", "tests/tiny.yaml", "--config",
+               "noise_predictor={training: {steps: 150}}"]
+
+    def start() -> subprocess.Popen:
+        return subprocess.Popen(command, cwd=folder, env=environment(folder), text=True, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, start_new_session=True)
+
+    whole = start()
+    assert whole.wait() == 0, whole.stdout.read()[-3000:]
+    expected = (where / "noise_predictor.safetensors").read_bytes()
+    shutil.rmtree(where)
+
+    process = start()
+    while not (where / "checkpoint.pt").exists():
+        assert process.poll() is None, process.stdout.read()[-3000:]
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (where / "noise_predictor.safetensors").exists()
+    again = start()
+    printed = again.communicate()[0]
+    assert again.returncode == 0, printed[-3000:]
+    assert "goes on after step" in printed
+    assert (where / "noise_predictor.safetensors").read_bytes() == expected
+    assert not (where / "checkpoint.pt").exists()
