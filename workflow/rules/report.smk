@@ -3,7 +3,8 @@
 TABLES = [f"results/tables/{name}" for name in (
     "main.csv", "main.md", "main.tex", "timing.csv", "timing.md", "timing.tex", "summary.txt", "metrics.json",
 )]
-OVERVIEWS = ["accuracy_latency", "roc", "recall", "loss"]
+USES_PREDICTOR = any("noise_predictor" in method.get("needs", []) for method in METHODS.values())
+OVERVIEWS = ["accuracy_latency", "roc", "recall", *(["loss"] if USES_PREDICTOR else [])]
 FIGURES = expand(
     "results/figures/{name}.{suffix}",
     name=[*OVERVIEWS, *(f"maps_{name.replace('/', '_')}" for name in DATASETS)],
@@ -16,12 +17,11 @@ SAMPLES = per_dataset(f"{DETECTOR}/bootstrap.npz", method=METHODS, seed=SEEDS)
 SCORES = per_dataset(f"{DETECTOR}/scores.csv", method=METHODS, seed=SEEDS)
 TIMINGS = per_dataset(f"{DETECTOR}/timing.json", method=METHODS, seed=SEEDS[0])
 MANIFESTS = per_dataset(f"{RUN}/manifest.csv")
-USES_PREDICTOR = any("noise_predictor" in method.get("needs", []) for method in METHODS.values())
 FIGURE_INPUTS = {
     "accuracy_latency": RECORDS + SAMPLES + TIMINGS,
     "roc": RECORDS + SCORES + MANIFESTS,
     "recall": RECORDS,
-    "loss": per_dataset(f"{PREDICTOR}/loss.csv", seed=SEEDS) if USES_PREDICTOR else [],
+    "loss": per_dataset(f"{PREDICTOR}/loss.csv", seed=SEEDS),
 }
 
 
@@ -57,7 +57,7 @@ rule figure:
         report(
             "results/figures/{figure}.png",
             category="Figures",
-            caption="../report/{figure}.rst",
+            caption="../report/figures.rst",
         ),
         "results/figures/{figure}.pdf",
     log:
