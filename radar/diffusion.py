@@ -8,7 +8,6 @@ papers' code. Training on patches with an attention U-Net is RADAR's (arXiv 2508
 
 import hashlib
 import json
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -119,12 +118,3 @@ class NoisePredictor:
         predictor.unet.load_state_dict(load(data))
         predictor.sha256 = hashlib.sha256(data).hexdigest()
         return predictor
-
-
-def closed_form(predict: Callable[[Tensor, int], Tensor], patch: int, stride: int) -> NoisePredictor:
-    """A NoisePredictor whose network is a known function eps(x_t, t): for proofs on data whose noise has a formula."""
-    predictor = NoisePredictor.__new__(NoisePredictor)
-    predictor.settings = {"patch": patch, "stride": stride, "tile_batch": 1024}
-    predictor.image_channels, predictor.device, predictor.sha256 = 1, torch.device("cpu"), None
-    predictor.eps = predict
-    return predictor

@@ -40,7 +40,7 @@ def sha256(path: Path) -> str:
 def provenance(settings: dict, **inputs: Path) -> dict:
     """What makes a result traceable: commit, the settings in force, hashes of its input files, versions.
 
-    commit is None outside a git checkout; `commit_dirty` tells whether tracked files differed from it.
+    commit is None outside a git checkout; `commit_dirty` tells whether tracked files other than results differed.
     """
 
     def git(*arguments: str) -> str | None:
@@ -50,9 +50,10 @@ def provenance(settings: dict, **inputs: Path) -> dict:
             return None
 
     commit = git("rev-parse", "HEAD")
+    changes = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
     return {
         "commit": commit.strip() if commit else None,
-        "commit_dirty": bool(git("status", "--porcelain", "--untracked-files=no")) if commit else None,
+        "commit_dirty": None if changes is None else bool(changes),
         "settings": {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()},
         "inputs_sha256": {name: sha256(path) for name, path in inputs.items()},
         "python": platform.python_version(),

@@ -10,8 +10,8 @@ from sklearn.metrics import roc_auc_score
 
 from radar.data.images import to_unit
 from radar.detector import Detector, Prediction, SeamError, build, load
-from radar.diffusion import alpha_bar, closed_form
-from tests.conftest import GRAIN
+from radar.diffusion import alpha_bar
+from tests.conftest import GRAIN, closed_form
 
 METHODS = sorted(path.stem for path in (Path(__file__).parent.parent / "config/methods").glob("*.yaml"))
 

@@ -16,9 +16,10 @@ from baselines.ddpm import DDPM, posterior
 from baselines.pca import PCA
 from radar.data.images import ImageSet
 from radar.detector import SeamError
-from radar.diffusion import closed_form, image_noise
+from radar.diffusion import image_noise
 from radar.forest import Forest
 from radar.radar import RADAR
+from tests.conftest import closed_form
 
 BETA = np.linspace(1e-4, 0.02, 1000)
 A = np.cumprod(1 - BETA)

@@ -60,7 +60,8 @@ def write_run(root: Path, pair: str, method: str, seed: int, manifest: pd.DataFr
     record = {
         "dataset": dataset, "category": category, "method": method, "seed": seed, "threshold": 0.5,
         "false_positive_rate": 0.05, "n_calibration": 5, "calibration_too_small": not masks, "n_test_normal": 6,
-        "n_test_anomalous": len(anomalous), "metrics": metrics, "provenance": {},
+        "n_test_anomalous": len(anomalous), "metrics": metrics,
+        "provenance": {"commit": "0123456789abcdef", "commit_dirty": seed > 0},
         "by_defect": [{"defect": defect, "severity": None if pd.isna(level) else level, "n": int(n), "detected": 1}
                       for (defect, level), n in groups.items()],
     }
@@ -209,6 +210,11 @@ def test_markdown_has_one_row_per_method_in_the_order_asked_for(tree):
         assert rows == ["method", "pca", "RADAR", "ddim_inversion"]
     assert "snakemake --cores all results/tables/main.md" in text
     assert "FPR (promised 5 %)" in text and "6 normal and 12 anomalous" in text
+
+
+def test_the_commit_is_named(tree):
+    blocks = tables.main_blocks(tables.read_runs(*metric_files(tree)))
+    assert "Commit 0123456789, 0123456789 with local changes." in tables.main_markdown(blocks)
 
 
 def test_not_applicable_is_a_dash_and_small_calibration_sets_are_warned_of(tree):

@@ -406,7 +406,16 @@ def _main_caption(runs: Sequence[Run]) -> list[str]:
     seeds = _unique(runs, "seed")
     return [f"Mean over {len(seeds)} seed{'s' * (len(seeds) != 1)} ({', '.join(map(str, seeds))}); "
             f"{_span(_unique(runs, 'n_test_normal'))} normal and {_span(_unique(runs, 'n_test_anomalous'))} anomalous "
-            f"test images; threshold calibrated on {_span(_unique(runs, 'n_calibration'))} normal images."]
+            f"test images; threshold calibrated on {_span(_unique(runs, 'n_calibration'))} normal images."
+            + _commits(runs)]
+
+
+def _commits(runs: Sequence[Run]) -> str:
+    """At which commit the runs were evaluated, as a sentence; nothing if they do not say."""
+    provenances = [run.record.get("provenance") or {} for run in runs]
+    commits = sorted({one["commit"][:10] + " with local changes" * bool(one.get("commit_dirty"))
+                      for one in provenances if one.get("commit")})
+    return f" Commit {', '.join(commits)}." if commits else ""
 
 
 def _main_warnings(runs: Sequence[Run]) -> list[str]:
