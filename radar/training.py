@@ -9,10 +9,9 @@ import fcntl
 import hashlib
 import json
 import math
-import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -63,8 +62,8 @@ def train(network: nn.Module, loss: Callable[[Tensor, torch.Generator], Tensor],
     first, seconds = 0, 0.0
 
     checkpoint = Path(folder) / "checkpoint.pt"
-    fingerprint = hashlib.sha256(json.dumps([settings, seed, identity], sort_keys=True).encode()).hexdigest()
-    if (saved := _read_checkpoint(checkpoint, fingerprint)) is not None:
+    mark = fingerprint(settings, seed, identity)
+    if (saved := _read_checkpoint(checkpoint, mark)) is not None:
         network.load_state_dict(saved["network"])
         optimizer.load_state_dict(saved["optimizer"])
         average = saved["average"]
@@ -99,7 +98,7 @@ def train(network: nn.Module, loss: Callable[[Tensor, torch.Generator], Tensor],
                 bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
                 if time.monotonic() - saved_at > settings["checkpoint_seconds"]:
                     with atomic(checkpoint) as temporary:
-                        torch.save({"fingerprint": fingerprint, "step": step + 1, "seconds": elapsed, "curve": curve,
+                        torch.save({"fingerprint": mark, "step": step + 1, "seconds": elapsed, "curve": curve,
                                     "network": network.state_dict(), "average": average,
                                     "optimizer": optimizer.state_dict()}, temporary)
                     saved_at = time.monotonic()
@@ -108,16 +107,21 @@ def train(network: nn.Module, loss: Callable[[Tensor, torch.Generator], Tensor],
     return curve
 
 
+def fingerprint(settings: dict, seed: int, identity: dict) -> str:
+    """A digest of all that a training's result depends on."""
+    return hashlib.sha256(json.dumps([settings, seed, identity], sort_keys=True).encode()).hexdigest()
+
+
 def forget_checkpoint(folder: Path) -> None:
     """Remove the checkpoint; to be called once the result is safely written."""
     (Path(folder) / "checkpoint.pt").unlink(missing_ok=True)
 
 
 @contextmanager
-def exclusive(folder: Path, description: str):
+def exclusive(folder: Path, description: str) -> Iterator[None]:
     """Wait until no other process trains into `folder`; the lock goes with the process that holds it.
 
-    After a hard kill of the workflow its training may still be running: the next one takes up where that one ends.
+    After a hard kill of the workflow its training may still be running, and may end well.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as file:
@@ -126,11 +130,10 @@ def exclusive(folder: Path, description: str):
         except BlockingIOError:
             print(f"{description}: another process is training here; waiting for it", file=sys.stderr)
             fcntl.flock(file, fcntl.LOCK_EX)
-        file.write(str(os.getpid()))
         yield
 
 
-def _read_checkpoint(path: Path, fingerprint: str) -> dict | None:
+def _read_checkpoint(path: Path, mark: str) -> dict | None:
     """The checkpoint, if it belongs to this run; a foreign or damaged one is discarded with a word."""
     if not path.exists():
         return None
@@ -139,7 +142,7 @@ def _read_checkpoint(path: Path, fingerprint: str) -> dict | None:
     except Exception as error:  # a damaged file can raise nearly anything
         print(f"{path}: damaged checkpoint ({error}); starting over", file=sys.stderr)
         return None
-    if saved["fingerprint"] != fingerprint:
+    if saved["fingerprint"] != mark:
         print(f"{path}: checkpoint of other settings or data; starting over", file=sys.stderr)
         return None
     return saved

@@ -1,5 +1,6 @@
 """The DAG, run for real on a tiny configuration in a copy of the checkout."""
 
+import contextlib
 import csv
 import json
 import os
@@ -16,7 +17,8 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from tests.conftest import grain
+from radar.training import exclusive
+from tests.conftest import TRAINING, grain
 
 ROOT = Path(__file__).parent.parent
 DATASETS, METHODS, SEEDS = ("texture/gravel", "elpv/mono"), ("radar", "ddim_inversion", "ddpm", "pca"), (0, 1)
@@ -261,6 +263,8 @@ def test_killed_in_the_middle_of_a_training_it_goes_on_and_ends_with_the_same_nu
 
     process = start()
     while not (where / "checkpoint.pt").exists():
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.1)
         assert process.poll() is None, process.stdout.read()[-3000:]
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -271,3 +275,28 @@ def test_killed_in_the_middle_of_a_training_it_goes_on_and_ends_with_the_same_nu
     assert "goes on after step" in printed
     assert (where / "noise_predictor.safetensors").read_bytes() == expected
     assert not (where / "checkpoint.pt").exists()
+
+
+def test_a_training_that_outlives_its_workflow_is_waited_for_and_not_done_twice(run):
+    """kill -9 on the workflow alone leaves its training at work; here the test holds that training's lock."""
+    folder, _ = run
+    settings = json.loads((folder / "results/texture/gravel/noise_predictor/seed0/noise_predictor.json").read_text())
+    settings = settings["settings"] | {"training": TRAINING}
+    out = folder / "results/texture/gravel/noise_predictor/seed8"
+    command = [sys.executable, "workflow/scripts/train.py", "--manifest", "results/texture/gravel/manifest.csv", "--data",
+               "data/texture/gravel", "--settings", json.dumps(settings), "--calibration-fraction", "0.25",
+               "--longest-side", "48", "--seed", "8", "--device", "cpu", "--threads", "1", "--out", str(out)]
+    subprocess.run(command, cwd=folder, env=environment(folder), check=True)
+    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    with exclusive(out, "the training that goes on"):
+        other = subprocess.Popen(command, cwd=folder, env=environment(folder), text=True, stderr=subprocess.PIPE)
+        assert "another process is training here; waiting for it" in other.stderr.readline()
+        assert other.poll() is None
+    printed = other.communicate()[1]
+    assert other.returncode == 0 and "finished by another process meanwhile" in printed
+    after = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert {**before, ".lock": 0} == {**after, ".lock": 0}
+    # other settings are another training
+    command[command.index(json.dumps(settings))] = json.dumps(settings | {"training": TRAINING | {"steps": 20}})
+    subprocess.run(command, cwd=folder, env=environment(folder), check=True)
+    assert (out / "noise_predictor.json").stat().st_mtime_ns != before["noise_predictor.json"]

@@ -15,7 +15,13 @@ from radar.data import manifest
 from radar.diffusion import NoisePredictor
 from radar.files import atomic, provenance, sha256
 from radar.scoring import choose_device, image_set, prepare_torch
-from radar.training import exclusive, forget_checkpoint, train
+from radar.training import exclusive, fingerprint, forget_checkpoint, train
+
+
+def finished(folder: Path, mark: str) -> bool:
+    """Whether the result in `folder` is complete and is the one that this training would give."""
+    description = folder / "noise_predictor.json"  # written last
+    return description.exists() and json.loads(description.read_text())["provenance"].get("fingerprint") == mark
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -30,18 +36,23 @@ def main(arguments: argparse.Namespace) -> None:
     predictor = NoisePredictor(settings, images.channels, device)
     name = f"{arguments.out.parent.parent.parent.name}/{arguments.out.parent.parent.name} {arguments.out.name}"
     modules = (radar.diffusion, radar.training, radar.data.images)
-    identity = {"predictor": settings, "manifest": sha256(arguments.manifest), "device": device,
+    identity = {"torch": torch.__version__, "device": device, "predictor": settings,
+                "manifest": sha256(arguments.manifest),
                 "calibration_fraction": arguments.calibration_fraction, "longest_side": arguments.longest_side,
                 "code": [sha256(Path(module.__file__)) for module in modules]}
+    mark = fingerprint(training, arguments.seed, identity)
+    if finished(arguments.out, mark):
+        print(f"train {name}: finished by another process meanwhile", file=sys.stderr)
+        return
     curve = train(
         predictor.unet, predictor.loss,
         lambda generator: images.random_patches(training["batch_size"], settings["patch"], generator),
         training, arguments.seed, arguments.out, identity, f"train {name}",
     )
-    predictor.save(arguments.out, provenance(vars(arguments), manifest=arguments.manifest)
-                   | {"training": curve[-1], "normal_images": len(images)})
     with atomic(arguments.out / "loss.csv") as temporary:
         pd.DataFrame(curve).to_csv(temporary, index=False)
+    predictor.save(arguments.out, provenance(vars(arguments), manifest=arguments.manifest)
+                   | {"training": curve[-1], "normal_images": len(images), "fingerprint": mark})
     forget_checkpoint(arguments.out)
 
 
