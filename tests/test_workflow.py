@@ -283,8 +283,8 @@ def test_a_training_that_outlives_its_workflow_is_waited_for_and_not_done_twice(
     settings = json.loads((folder / "results/texture/gravel/noise_predictor/seed0/noise_predictor.json").read_text())
     settings = settings["settings"] | {"training": TRAINING}
     out = folder / "results/texture/gravel/noise_predictor/seed8"
-    command = [sys.executable, "workflow/scripts/train.py", "--manifest", "results/texture/gravel/manifest.csv", "--data",
-               "data/texture/gravel", "--settings", json.dumps(settings), "--calibration-fraction", "0.25",
+    command = [sys.executable, "workflow/scripts/train.py", "--manifest", "results/texture/gravel/manifest.csv",
+               "--data", "data/texture/gravel", "--settings", json.dumps(settings), "--calibration-fraction", "0.25",
                "--longest-side", "48", "--seed", "8", "--device", "cpu", "--threads", "1", "--out", str(out)]
     subprocess.run(command, cwd=folder, env=environment(folder), check=True)
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
