@@ -159,6 +159,16 @@ def test_a_paired_difference_wins_where_the_intervals_overlap():
         {"dataset": "d", "category": "c", "metric": "f1", "method": "a"}]
 
 
+def test_differences_are_paired_and_over_common_seeds():
+    base = np.random.default_rng(0).normal(0.5, 0.2, 500)
+    runs = [made_up("a", 0, 0.6, base + 0.1), made_up("a", 1, 0.9, base), made_up("b", 0, 0.5, base),
+            made_up("c", 0, None, None)]
+    table = tables.differences(runs)
+    assert table[["method", "other", "n_seeds"]].values.tolist() == [["a", "b", 1]]
+    # the draws differ by 0.1 always, however much they scatter
+    assert table[["difference", "ci_low", "ci_high"]].values.tolist() == [pytest.approx([0.1, 0.1, 0.1])]
+
+
 def test_a_tie_an_unclear_difference_and_a_single_method_have_no_winner():
     rng = np.random.default_rng(0)
     shared, other = rng.normal(0.8, 0.1, 400), rng.normal(0.79, 0.1, 400)
@@ -293,7 +303,8 @@ def test_tables_script_writes_everything(tree):
     assert done.returncode == 0, done.stderr
     out = tree / "results" / "tables"
     assert sorted(path.name for path in out.iterdir()) == sorted(
-        ["main.csv", "main.md", "main.tex", "timing.csv", "timing.md", "timing.tex", "summary.txt", "metrics.json"])
+        ["main.csv", "main.md", "main.tex", "differences.csv", "timing.csv", "timing.md", "timing.tex", "summary.txt",
+         "metrics.json"])
     table = pd.read_csv(out / "main.csv")
     assert len(table) == len(DATASETS) * len(METHODS) * len(tables.METRICS)
     assert json.loads((out / "metrics.json").read_text())["printed/all"]["pca"]["f1"] == pytest.approx(

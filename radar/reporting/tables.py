@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, groupby, pairwise
+from itertools import accumulate, combinations, groupby, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -235,11 +235,39 @@ def best_significant(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["dataset", "category", "metric", "method"])
 
 
+def differences(runs: Sequence[Run]) -> pd.DataFrame:
+    """Every pair of methods: dataset, category, metric, method, other, difference, ci_low, ci_high, n_seeds.
+
+    difference: mean of method minus mean of other over the seeds that both have; ci_low, ci_high: 95 % percentiles of
+    the paired bootstrap draws of it. The difference is significant where 0 lies outside; nothing is corrected for the
+    number of pairs.
+    """
+    rows = []
+    for (dataset, category), methods in grouped(runs).items():
+        named = dict.fromkeys(name for seeds in methods.values() for run in seeds for name in run.record["metrics"])
+        for metric in named:
+            valid = {method: kept for method, seeds in methods.items() if (kept := _applicable(seeds, metric))}
+            for method, other in combinations(valid, 2):
+                ours, theirs = _common(valid[method], valid[other])
+                if not ours:
+                    continue
+                means = [np.mean([run.value(metric) for run in side]) for side in (ours, theirs)]
+                first, second = _seed_mean(ours, metric), _seed_mean(theirs, metric)
+                ends = (np.nan, np.nan) if first is None or second is None else paired_difference(first, second)
+                rows.append((dataset, category, metric, method, other, means[0] - means[1], *ends, len(ours)))
+    return pd.DataFrame(rows, columns=["dataset", "category", "metric", "method", "other", "difference", "ci_low",
+                                       "ci_high", "n_seeds"])
+
+
+def _common(ours: Sequence[Run], theirs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """The runs of both methods with the seeds that both have, in the order of the seeds."""
+    seeds = sorted({run.record["seed"] for run in ours} & {run.record["seed"] for run in theirs})
+    return tuple([next(run for run in runs if run.record["seed"] == seed) for seed in seeds] for runs in (ours, theirs))
+
+
 def _exceeds(ours: Sequence[Run], theirs: Sequence[Run], metric: str) -> bool:
     """Whether the 95 % interval of the paired difference ours - theirs lies above 0, over their common seeds."""
-    common = {run.record["seed"] for run in ours} & {run.record["seed"] for run in theirs}
-    first, second = (_seed_mean([run for run in runs if run.record["seed"] in common], metric)
-                     for runs in (ours, theirs))
+    first, second = (_seed_mean(runs, metric) for runs in _common(ours, theirs))
     return first is not None and second is not None and paired_difference(first, second)[0] > 0
 
 

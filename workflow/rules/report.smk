@@ -1,7 +1,7 @@
 # Tables and figures; they import no torch.
 
 TABLES = [f"results/tables/{name}" for name in (
-    "main.csv", "main.md", "main.tex", "timing.csv", "timing.md", "timing.tex", "summary.txt", "metrics.json",
+    "main.csv", "main.md", "main.tex", "differences.csv", "timing.csv", "timing.md", "timing.tex", "summary.txt", "metrics.json",
 )]
 USES_PREDICTOR = any("noise_predictor" in method.get("needs", []) for method in METHODS.values())
 OVERVIEWS = ["accuracy_latency", "roc", "recall", *(["loss"] if USES_PREDICTOR else [])]

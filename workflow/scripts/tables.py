@@ -1,4 +1,4 @@
-"""Write the tables of a run: main, timing (CSV, Markdown, LaTeX), summary.txt and metrics.json for DVC."""
+"""Write the tables of a run: main, timing (CSV, Markdown, LaTeX), differences, summary.txt, metrics.json for DVC."""
 
 import argparse
 import sys
@@ -37,6 +37,7 @@ def main(args: argparse.Namespace) -> None:
     timing = tables.timing_blocks(tables.read_timings(timed), args.methods, labels, untimed)
     texts = {
         "main.csv": table.to_csv(index=False),
+        "differences.csv": tables.differences(runs).to_csv(index=False),
         "main.md": tables.main_markdown(accuracy),
         "main.tex": tables.main_latex(accuracy),
         "timing.csv": tables.timing_table(timed).to_csv(index=False),
