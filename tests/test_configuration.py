@@ -117,6 +117,9 @@ def test_preflight_names_what_is_missing(tmp_path):
 
     assert "git is missing" in run(PATH="/nowhere").stderr
     assert "make room" in run(RADAR_SETUP_GIB="1e9").stderr
+    old = "import preflight; preflight.NEEDED_PYTHON = (9, 0); print(preflight.problem())"
+    told = subprocess.run([sys.executable, "-c", old], capture_output=True, text=True, cwd=script.parent).stdout
+    assert told.startswith("Python 9.0 or newer is needed") and told.count("\n") == 1 and "make PYTHON=" in told
     fine = run(RADAR_SETUP_GIB="0")
     assert fine.returncode == 0 and fine.stderr == ""
 
