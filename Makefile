@@ -11,8 +11,8 @@ run: $(VENV)/installed
 	@$(VENV)/bin/python workflow/scripts/run.py
 
 test: $(VENV)/installed
-	@$(VENV)/bin/python -m ruff check --quiet .
 	@$(VENV)/bin/python -m pytest
+	@$(VENV)/bin/python -m ruff check --quiet .
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) workflow/scripts/preflight.py

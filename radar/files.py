@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ("radar", "baselines", "workflow", "config", "Snakefile", "dvc.yaml", "pyproject.toml", "constraints.txt")
 
 
 @contextmanager
@@ -40,7 +41,7 @@ def sha256(path: Path) -> str:
 def provenance(settings: dict, **inputs: Path) -> dict:
     """What makes a result traceable: commit, the settings in force, hashes of its input files, versions.
 
-    commit is None outside a git checkout; `commit_dirty` tells whether tracked files other than results differed.
+    commit is None outside a git checkout; `commit_dirty` tells whether code or settings differed from it.
     """
 
     def git(*arguments: str) -> str | None:
@@ -50,7 +51,7 @@ def provenance(settings: dict, **inputs: Path) -> dict:
             return None
 
     commit = git("rev-parse", "HEAD")
-    changes = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
+    changes = git("status", "--porcelain", "--", *SOURCES)
     return {
         "commit": commit.strip() if commit else None,
         "commit_dirty": None if changes is None else bool(changes),

@@ -16,12 +16,14 @@ from radar.detector import SeamError, load
 from radar.files import atomic
 from radar.training import progress
 
+COLOURS = matplotlib.colormaps["inferno"]
+
 
 def score_folder(detector_folder: Path, images: Path, out: Path, device: str) -> list[Path]:
     """Score every image below `images`; returns the files that could not be read.
 
-    Writes out/scores.csv (file, score, threshold, decision: 1 = anomalous) and out/overlays/<file>.png: the image, its
-    anomaly map in colour where it exceeds the pixel threshold, and the outline of these regions. An unreadable file
+    Writes out/scores.csv (file, score, threshold, decision: 1 = anomalous) and out/overlays/<file>.png: the image
+    with the regions marked that exceed the pixel threshold, and the anomaly map beside it. An unreadable file
     is named on stderr and left out; the rest is scored. Images are scored one by one, at the size the detector was
     trained with. Raises SeamError if there is no detector, or no image.
     """
@@ -53,28 +55,32 @@ def score_folder(detector_folder: Path, images: Path, out: Path, device: str) ->
             with atomic(out / "overlays" / relative.with_name(relative.name + ".png")) as temporary:
                 picture.save(temporary)
     with atomic(out / "scores.csv") as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("file", "score", "threshold", "decision"))
         writer.writerows(rows)
     found = sum(row[-1] for row in rows)
+    level = sum(float(row[1]) == description["threshold"] for row in rows)
+    if level:
+        print(f"{level} have exactly the threshold's score: this detector's score has a ceiling, which a calibration "
+              "image had reached, so that it may call nothing anomalous; compare with another method", file=sys.stderr)
     print(f"{len(rows)} scored, {found} called anomalous, {len(unreadable)} unreadable: {out / 'scores.csv'}, "
           f"{out / 'overlays'}")
     return unreadable
 
 
 def overlay(image: np.ndarray, anomaly_map: np.ndarray, threshold: float) -> Image.Image:
-    """The image [C, H, W] uint8, tinted by the map [H, W] from the pixel threshold (transparent) to twice it.
+    """Left: the image [C, H, W] uint8, regions of the map [H, W] above the pixel threshold tinted and outlined.
+    Right: the whole map, black at 0 to the brightest colour at the pixel threshold and above.
 
-    Regions above the threshold are outlined. At least 256 px wide, so that small images can be looked at.
+    Each half is at least 256 px wide, so that small images can be looked at.
     """
-    grey = image.mean(0) if image.shape[0] == 1 else image.transpose(1, 2, 0)
-    base = np.repeat(grey[..., None], 3, axis=2) if grey.ndim == 2 else grey.astype(float)
-    excess = np.clip(anomaly_map / threshold - 1, 0, 1) if threshold > 0 else (anomaly_map > threshold).astype(float)
-    colour = 255 * matplotlib.colormaps["inferno"](0.35 + 0.6 * excess)[..., :3]
-    above = anomaly_map > threshold
+    base = np.repeat(image.transpose(1, 2, 0), 3 // image.shape[0], axis=2).astype(float)
+    relative = anomaly_map / threshold if threshold > 0 else (anomaly_map > threshold).astype(float)
+    excess, above = np.clip(relative - 1, 0, 1), anomaly_map > threshold
     weight = np.where(above, 0.35 + 0.4 * excess, 0)[..., None]
-    mixed = (1 - weight) * base + weight * colour
-    mixed[above & ~ndimage.binary_erosion(above)] = (0, 255, 255)
-    picture = Image.fromarray(mixed.round().astype(np.uint8))
-    factor = -(-256 // picture.width)
+    left = (1 - weight) * base + weight * 255 * COLOURS(0.35 + 0.6 * excess)[..., :3]
+    left[above & ~ndimage.binary_erosion(above)] = (0, 255, 255)
+    both = np.concatenate([left, 255 * COLOURS(np.clip(relative, 0, 1))[..., :3]], axis=1)
+    picture = Image.fromarray(both.round().astype(np.uint8))
+    factor = -(-256 // image.shape[2])
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)

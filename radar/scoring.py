@@ -8,7 +8,7 @@ import torch
 
 from radar.data.images import ImageSet, to_unit
 from radar.data.photos import channels_of
-from radar.detector import Detector
+from radar.detector import Detector, Prediction, SeamError
 from radar.training import progress
 
 
@@ -53,7 +53,10 @@ def score_images(detector: Detector, images: ImageSet, *, method: str, descripti
     with progress(len(images), description, "image") as bar:
         for batch in images.batches(batch_size):
             batch = to_unit(batch.to(detector.device))
-            prediction = detector.predict(batch).check(batch, method)
+            prediction = detector.predict(batch)
+            if not isinstance(prediction, Prediction):
+                raise SeamError(f"{method}: predict returned a {type(prediction).__name__}, promised is a Prediction")
+            prediction.check(batch, method)
             score.append(prediction.score.double().cpu().numpy())
             decision.append(None if prediction.decision is None else prediction.decision.cpu().numpy())
             if keep_maps:

@@ -426,19 +426,30 @@ def test_images_csv_and_the_folder_must_agree(tmp_path):
     with LayoutWriter(tmp_path / "set") as out:
         for value in range(3):
             out.add(grey(value), "train")
+        out.add(grey(4), "test")
+        out.add(grey(5), "test", defect="hole")
     (tmp_path / "set/train/good/001.png").unlink()
-    save(tmp_path / "set/test/good/000.png", grey(9))
+    save(tmp_path / "set/test/good/001.png", grey(9))
     missing, unlisted = sorted(problems(tmp_path / "set"), key=lambda line: "not listed" in line)
     assert "001.png: listed in images.csv, but missing" in missing
-    assert "test/good/000.png: not listed in images.csv" in unlisted
+    assert "test/good/001.png: not listed in images.csv" in unlisted
 
 
 def test_a_group_in_two_splits_is_a_leak(tmp_path):
     with LayoutWriter(tmp_path / "set") as out:
         for value, split, group in ((1, "train", "a"), (2, "train", "b"), (3, "test", "b")):
             out.add(grey(value), split, group=group)
+        out.add(grey(4), "test", defect="hole")
     [line] = problems(tmp_path / "set")
     assert "group 'b' is in test and train" in line
+
+
+def test_a_test_split_without_normal_or_without_defective_images_is_refused(tmp_path):
+    with LayoutWriter(tmp_path / "set") as out:
+        out.add(grey(1), "train")
+    assert [line.partition(": ")[2] for line in problems(tmp_path / "set")] == [
+        "no normal test image; the metrics need normal and defective ones",
+        "no defective test image; the metrics need normal and defective ones"]
 
 
 @pytest.mark.parametrize("line, expected", [

@@ -72,8 +72,11 @@ def test_an_overlay_marks_what_exceeds_the_threshold_and_nothing_else():
     image, anomaly_map = np.full((1, 300, 300), 100, np.uint8), np.zeros((300, 300))
     anomaly_map[50:100, 50:100] = 3
     picture = np.asarray(overlay(image, anomaly_map, 1.0))
-    changed = (picture != 100).any(axis=2)
+    assert picture.shape == (300, 600, 3)
+    changed = (picture[:, :300] != 100).any(axis=2)
     assert np.array_equal(changed, anomaly_map > 1)
+    heat = picture[:, 300:].sum(axis=2)
+    assert (heat[anomaly_map > 1] == heat.max()).all() and (heat[anomaly_map == 0] == heat.min()).all()
 
 
 def test_bad_arguments_are_one_line(detector_folder, tmp_path):

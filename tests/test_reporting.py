@@ -65,14 +65,15 @@ def write_run(root: Path, pair: str, method: str, seed: int, manifest: pd.DataFr
         "by_defect": [{"defect": defect, "severity": None if pd.isna(level) else level, "n": int(n), "detected": 1}
                       for (defect, level), n in groups.items()],
     }
+    scores = manifest[["path", "split"]].assign(score=rng.normal(size=len(manifest)), decision="")
+    scores.to_csv(folder / "scores.csv", index=False)  # evaluation comes after it
     (folder / "metrics.json").write_text(json.dumps(record))
     np.savez(folder / "bootstrap.npz", **{name: value + rng.normal(0, 0.03, 200)
                                           for name, value in metrics.items() if value is not None})
-    scores = manifest[["path", "split"]].assign(score=rng.normal(size=len(manifest)), decision="")
-    scores.to_csv(folder / "scores.csv", index=False)
     np.savez(folder / "maps.npz", paths=test["path"].to_numpy(str), shapes=np.full((len(test), 2), SIDE, np.int32),
              maps=rng.uniform(size=len(test) * SIDE**2).astype(np.float16), scale=np.float32(10.0**seed))
     if seed == SEEDS[0]:
+        (folder / "detector.json").write_text("{}")
         (folder / "timing.json").write_text(json.dumps({
             "dataset": dataset, "category": category, "method": method, "device": "cpu", "device_name": "CPU_X 100%",
             "threads": 2, "batch_size": 8, "latency_ms_median": 10.0, "latency_ms_p90": 12.5, "images_per_s": 123.4,
@@ -329,6 +330,18 @@ def test_partial_names_what_is_missing_and_why(tree):
     assert ("[1] pca is missing: seed 0: no metrics.json; detect.log ends: MemoryError: no room; "
             "seed 1: no metrics.json, not started") in text
     assert "pca is missing" in (tree / "results/tables/timing.md").read_text()
+
+
+def test_partial_leaves_out_what_was_made_from_other_scores(tree):
+    """A method that was changed and then failed: its job's outputs are gone, or not those of the old metrics."""
+    (tree / "results/printed/all/pca/seed0/scores.csv").unlink()
+    changed = tree / "results/printed/all/ddim_inversion/seed1/metrics.json"
+    record = json.loads(changed.read_text())
+    changed.write_text(json.dumps(record | {"provenance": {"inputs_sha256": {"scores": "0" * 64}}}))
+    found, missing = tables.run_files(tree / "results", ["printed/all"], METHODS, SEEDS, "metrics.json", partial=True)
+    assert [(method, reason.partition(":")[0]) for _, _, method, reason in missing] == [
+        ("ddim_inversion", "seed 1"), ("pca", "seed 0")]
+    assert len(found) == len(METHODS) * len(SEEDS) - 2
 
 
 def test_a_failed_noise_predictor_is_named_as_the_reason(tree):

@@ -62,6 +62,9 @@ def build(folder: Path) -> pd.DataFrame:
     if not any(row["split"] == "train" for row in rows):
         problems.append(f"{folder / 'train' / 'good'}: no normal training image; put photographs of good parts there "
                         f"({', '.join(sorted(SUFFIXES))})")
+    for label, place, what in ((0, "test/good", "normal"), (1, "test/<defect>", "defective")):
+        if not any(row["split"] == "test" and row["label"] == label for row in rows):
+            problems.append(f"{folder / place}: no {what} test image; the metrics need normal and defective ones")
     if problems:
         raise DatasetError(problems)
     return _typed(pd.DataFrame(usable, columns=list(COLUMNS)))

@@ -31,7 +31,8 @@ def conformal_threshold(calibration_scores: ArrayLike, false_positive_rate: floa
     n, alpha = len(scores), _exact(false_positive_rate)
     if too_few(n, false_positive_rate):
         warnings.warn(f"{n} calibration images cannot promise a false-positive rate of {false_positive_rate:g}: "
-                      f"{math.ceil(1 / alpha) - 1} are needed; the threshold is their largest score", stacklevel=2)
+                      f"{math.ceil(1 / alpha) - 1} are needed; the threshold is their largest score. Add normal "
+                      "images, or raise protocol.calibration_fraction or protocol.false_positive_rate", stacklevel=2)
         return float(scores[-1])
     return float(scores[math.ceil((n + 1) * (1 - alpha)) - 1])
 

@@ -21,6 +21,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from radar.evaluation.bootstrap import interval, paired_difference
+from radar.files import sha256
 
 REBUILD = "snakemake --cores all results/tables/main.md"
 DASH = "–"
@@ -636,6 +637,7 @@ def run_files(results: Path, datasets: Sequence[str], methods: Sequence[str], se
               partial: bool = False) -> tuple[list[Path], list[Missing]]:
     """results/<dataset>/<category>/<method>/seed<k>/<name>: the files that exist, and what is missing and why.
 
+    With `partial`, a file that was made from other scores than those beside it, or from none, counts as missing.
     datasets: "dataset/category". Raises InputError if a file is missing, unless `partial`.
     """
     files, missing = [], []
@@ -644,7 +646,7 @@ def run_files(results: Path, datasets: Sequence[str], methods: Sequence[str], se
         for method in methods:
             for seed in seeds:
                 path = Path(results, dataset, category, method, f"seed{seed}", name)
-                if path.is_file():
+                if path.is_file() and not (partial and _outdated(path)):
                     files.append(path)
                 elif partial:
                     missing.append((dataset, category, method, f"seed {seed}: no {name}{_why(path)}"))
@@ -652,6 +654,17 @@ def run_files(results: Path, datasets: Sequence[str], methods: Sequence[str], se
                     raise InputError(f"{path} is missing: make it with snakemake --cores all, "
                                      "or show what is there with --partial")
     return files, missing
+
+
+def _outdated(path: Path) -> bool:
+    """Whether a result was made from other scores (for timing: another detector) than those beside it, or from none."""
+    source, name = ("detector.json", "detector") if path.name == "timing.json" else ("scores.csv", "scores")
+    record = path if path.name == "timing.json" else path.with_name("metrics.json")
+    source = path.with_name(source)
+    if not source.is_file() or not record.is_file():
+        return True
+    recorded = (read_json(record).get("provenance") or {}).get("inputs_sha256", {}).get(name)
+    return recorded is not None and recorded != sha256(source)
 
 
 def _why(path: Path) -> str:

@@ -101,6 +101,7 @@ def print_summary(tables, figures):
     summary = Path(tables, "summary.txt")
     if not summary.exists():  # only a part of the workflow was asked for
         return
+    shutil.rmtree("results/partial", ignore_errors=True)  # of an earlier run, which failed
     print(summary.read_text())
     print(f"tables:  {tables}/main.md, timing.md (also .csv, .tex)")
     print(f"figures: {figures}/*.png, *.pdf")

@@ -3,12 +3,13 @@
 import argparse
 import os
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from radar.configuration import read_yaml
+from radar.configuration import class_file, read_yaml
 from radar.data import manifest
 from radar.detector import SeamError, build
 from radar.diffusion import NoisePredictor
@@ -49,7 +50,8 @@ def main(arguments: argparse.Namespace) -> None:
         "threshold": conformal_threshold(calibrated.score, rate), "map_threshold": conformal_threshold(peaks, rate),
         "noise_predictor": None if predictor is None else {
             "path": os.path.relpath(predictor_folder, arguments.out), "sha256": predictor.sha256},
-        "provenance": provenance(vars(arguments), manifest=arguments.manifest, method=arguments.method),
+        "provenance": provenance(vars(arguments), manifest=arguments.manifest, method=arguments.method,
+                                 code=class_file(method["class"], name)),
     })
     with atomic(arguments.out / "maps.npz") as temporary:
         np.savez(temporary, **pack_maps(scored.maps, test.paths))
@@ -63,6 +65,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--method", type=Path, required=True, help="config/methods/<name>.yaml")
     parser.add_argument("--manifest", type=Path, required=True)
