@@ -25,7 +25,7 @@ if __name__ == "__main__":
     parser.add_argument("--device", required=True)
     arguments = parser.parse_args()
     settings = arguments.settings
-    load = os.getloadavg()[0]
+    load_average = os.getloadavg()[0]
     try:
         device = choose_device(arguments.device)
         prepare_torch(min(settings["threads"], os.cpu_count() or 1))
@@ -45,7 +45,7 @@ if __name__ == "__main__":
         write_json(path.with_name("timing.json"), {
             "dataset": dataset, "category": category, "method": method, "seed": int(seed.removeprefix("seed")),
             "device": device, "device_name": device_name(device), "threads": torch.get_num_threads(),
-            "load_average": load,  # of the last minute, before the timing began
+            "load_average": load_average,  # of the last minute, before the timing began
             "image_shape": list(shape), **timing,
             "provenance": provenance(settings, detector=path, manifest=arguments.manifest),
         })
