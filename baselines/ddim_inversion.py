@@ -20,10 +20,8 @@ from torch import Tensor
 
 from radar.data.images import ImageSet, to_unit
 from radar.detector import Detector, Prediction, SeamError
-from radar.diffusion import T, alpha_bar
+from radar.diffusion import ALPHA_BAR, T
 from radar.maps import channel_norm, smooth
-
-_ALPHA_BAR = alpha_bar().tolist()
 
 
 class DDIMInversion(Detector):
@@ -46,7 +44,7 @@ class DDIMInversion(Detector):
     def invert(self, x_0: Tensor) -> Tensor:
         """z_S of tiles x_0 [N, C, patch, patch]; same shape."""
         z = x_0
-        a = [_ALPHA_BAR[tau] for tau in self.taus] + [0.0]  # the last alpha_bar is 0: z_S is the predicted noise itself
+        a = [ALPHA_BAR[tau] for tau in self.taus] + [0.0]  # the last alpha_bar is 0: z_S is the predicted noise itself
         for i, tau in enumerate(self.taus):
             z = inversion_step(z, self.noise_predictor.eps(z, tau), a[i], a[i + 1])
         return z

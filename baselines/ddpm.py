@@ -11,7 +11,7 @@ from torch import Tensor
 
 from radar.data.images import ImageSet
 from radar.detector import Detector, Prediction, SeamError
-from radar.diffusion import T, alpha_bar, diffuse, image_noise
+from radar.diffusion import ALPHA_BAR, T, diffuse, image_noise
 from radar.maps import smooth, top_mean
 
 
@@ -71,9 +71,6 @@ class DDPM(Detector):
         """Nothing to take back."""
 
 
-_ALPHA_BAR = alpha_bar().tolist()
-
-
 def posterior(x_t: Tensor, eps: Tensor, t: int, s: int | None) -> tuple[Tensor, float]:
     """Mean and variance of q(x_s | x_t, x_0) with x_0 estimated from eps and clamped to [-1, 1].
 
@@ -81,11 +78,11 @@ def posterior(x_t: Tensor, eps: Tensor, t: int, s: int | None) -> tuple[Tensor, 
     and beta = 1 - alpha this is Ho et al.'s eq. 7: mean = (sqrt(alpha_bar_s) beta x_0 + sqrt(alpha) (1 - alpha_bar_s)
     x_t) / (1 - alpha_bar_t), variance = beta (1 - alpha_bar_s) / (1 - alpha_bar_t).
     """
-    a_t = _ALPHA_BAR[t]
+    a_t = ALPHA_BAR[t]
     x_0 = ((x_t - (1 - a_t) ** 0.5 * eps) / a_t**0.5).clamp(-1, 1)
     if s is None:
         return x_0, 0.0
-    a_s = _ALPHA_BAR[s]
+    a_s = ALPHA_BAR[s]
     alpha = a_t / a_s
     mean = (a_s**0.5 * (1 - alpha) * x_0 + alpha**0.5 * (1 - a_s) * x_t) / (1 - a_t)
     return mean, (1 - alpha) * (1 - a_s) / (1 - a_t)

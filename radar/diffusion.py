@@ -27,12 +27,13 @@ def alpha_bar() -> Tensor:
     return torch.cumprod(1 - torch.linspace(1e-4, 0.02, T, dtype=torch.float64), dim=0)
 
 
-_ALPHA_BAR = alpha_bar().tolist()  # python floats: reading one costs no transfer from a device
+_SCHEDULE = alpha_bar()
+ALPHA_BAR: list[float] = _SCHEDULE.tolist()  # as python floats: reading one costs no transfer from a device
 
 
 def diffuse(x_0: Tensor, t: int, e: Tensor | float) -> Tensor:
     """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) e, one forward-diffusion step from 0 to t (eq. 4)."""
-    a = _ALPHA_BAR[t]
+    a = ALPHA_BAR[t]
     return a**0.5 * x_0 + (1 - a) ** 0.5 * e
 
 
@@ -86,7 +87,7 @@ class NoisePredictor:
         """E || e - eps(x_t, t) ||^2 over patches x_0 [N, C, patch, patch], t uniform, e ~ N(0, I) (eq. 14)."""
         t = torch.randint(0, T, (len(x_0),), generator=generator)
         e = torch.randn(x_0.shape, generator=generator).to(self.device)
-        a = alpha_bar()[t].float().view(-1, 1, 1, 1).to(self.device)
+        a = _SCHEDULE[t].float().view(-1, 1, 1, 1).to(self.device)
         x_t = a.sqrt() * x_0.to(self.device) + (1 - a).sqrt() * e
         x_t = x_t.contiguous(memory_format=torch.channels_last)
         return (e - self.unet(x_t, t.to(self.device), return_dict=False)[0]).square().mean()

@@ -658,9 +658,10 @@ def run_files(results: Path, datasets: Sequence[str], methods: Sequence[str], se
 
 def _outdated(path: Path) -> bool:
     """Whether a result was made from other scores (for timing: another detector) than those beside it, or from none."""
-    source, name = ("detector.json", "detector") if path.name == "timing.json" else ("scores.csv", "scores")
-    record = path if path.name == "timing.json" else path.with_name("metrics.json")
-    source = path.with_name(source)
+    if path.name == "timing.json":
+        record, source, name = path, path.with_name("detector.json"), "detector"
+    else:  # the draws of bootstrap.npz come with metrics.json
+        record, source, name = path.with_name("metrics.json"), path.with_name("scores.csv"), "scores"
     if not source.is_file() or not record.is_file():
         return True
     recorded = (read_json(record).get("provenance") or {}).get("inputs_sha256", {}).get(name)

@@ -37,7 +37,8 @@ def main(arguments: argparse.Namespace) -> None:
     detector = build(method, seed=arguments.seed, device=device, noise_predictor=predictor)
     detector.fit(train)
 
-    what = f"{name} {arguments.out.parent.parent.parent.name}/{arguments.out.parent.parent.name} {arguments.out.name}"
+    dataset, category, _, run = arguments.out.parts[-4:]
+    what = f"{name} {dataset}/{category} {run}"
     calibrated = score_images(detector, calibration, method=name, description=f"{what} calibration")
     scored = score_images(detector, test, method=name, description=f"{what} test")
 

@@ -34,7 +34,8 @@ def main(arguments: argparse.Namespace) -> None:
     settings = dict(arguments.settings)
     training = settings.pop("training")
     predictor = NoisePredictor(settings, images.channels, device)
-    name = f"{arguments.out.parent.parent.parent.name}/{arguments.out.parent.parent.name} {arguments.out.name}"
+    dataset, category, _, run = arguments.out.parts[-4:]
+    name = f"{dataset}/{category} {run}"
     modules = (radar.diffusion, radar.training, radar.data.images)
     identity = {"torch": torch.__version__, "device": device, "predictor": settings,
                 "manifest": sha256(arguments.manifest),
