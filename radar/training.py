@@ -56,7 +56,7 @@ def train(network: nn.Module, loss: Callable[[Tensor, torch.Generator], Tensor],
     these steps). AdamW; the learning rate warms up linearly and falls to zero on a cosine [ours].
     """
     network.train().requires_grad_(True)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=settings["learning_rate"])
+    optimizer = torch.optim.AdamW(network.parameters(), lr=settings["learning_rate"], fused=True)
     average = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     steps = math.ceil(settings["images"] / settings["batch_size"])
     warm_up = max(1, round(settings["warm_up"] * steps))
@@ -73,6 +73,7 @@ def train(network: nn.Module, loss: Callable[[Tensor, torch.Generator], Tensor],
         first, seconds, curve = saved["step"], saved["seconds"], saved["curve"]
         print(f"{description}: goes on after step {first} of {steps}", file=sys.stderr)
 
+    averages, weights = list(average.values()), list(network.state_dict().values())  # trained in place, these see it
     started = saved_at = time.monotonic()
     with progress(steps, description, "step", initial=first) as bar:
         for step in range(first, steps):
@@ -83,10 +84,10 @@ def train(network: nn.Module, loss: Callable[[Tensor, torch.Generator], Tensor],
             value = loss(batches(generator), generator)
             optimizer.zero_grad()
             value.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), settings["clip"])
+            nn.utils.clip_grad_norm_(network.parameters(), settings["clip"], foreach=True)
             optimizer.step()
             decay = min(settings["ema_decay"], (1 + step) / (10 + step))  # early weights are soon forgotten
-            torch._foreach_lerp_(list(average.values()), list(network.state_dict().values()), 1 - decay)
+            torch._foreach_lerp_(averages, weights, 1 - decay)
             window.append(value.detach())
             bar.update()
             if (step + 1) % 10 == 0 or step + 1 == steps:
