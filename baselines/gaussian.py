@@ -15,18 +15,22 @@ of random patches serve every tile.
 S = L L^T is factored once, in float64; then M(x) = || W (x - mu) || with W = L^-1 is one matrix product.
 """
 
+from collections.abc import Callable, Iterator
+from itertools import islice
+
 import torch
-from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 
 from radar.data.images import ImageSet
 from radar.detector import Detector, Prediction, SeamError
-from radar.features import FrozenFeatures, encode_set
+from radar.features import FeatureMaps, FrozenFeatures
 from radar.maps import resized, smooth, top_mean
+from radar.moments import Moments, ledoit_wolf
 from radar.patches import tiling
 
 # Variance of rounding to 8 bits in images of -1 ... 1, added to every variance: flat images have an inverse too.
 ROUNDING = (2 / 255) ** 2 / 12
+FIRST = 256  # images at most that centre and unit are taken from; they are kept in memory, all others are not
 
 
 class Gaussian(Detector):
@@ -80,16 +84,15 @@ class Gaussian(Detector):
         if self.space == "features":
             if len(normal) < 2:
                 raise SeamError(f"Gaussian: {len(normal)} normal images; a covariance on features needs at least 2")
-            x = self._vectors(encode_set(self.features, normal, self.device)).cpu().double()
-            deviation = x.std((0, 1), correction=0)
-            unit = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
+            maps = FeatureMaps(self.features, normal, self.device)
+            moments = moments_of(lambda: (self._vectors(maps[i][None]) for i in range(len(maps))))
         else:
             generator = torch.Generator().manual_seed(self.seed)
-            x = normal.random_patches(self.training_patches, self.patch, generator).flatten(1)[None].double()
-            unit = torch.ones(x.shape[2], dtype=torch.float64)
-        mean = x.mean(1, keepdim=True)
-        W = whitening((x - mean) / unit, self.covariance, self.shrinkage) / unit
-        self.mean_ = mean.float().to(self.device)
+            x = normal.random_patches(self.training_patches, self.patch, generator).flatten(1)[None]
+            moments = Moments(x.double().mean(1), torch.ones(x.shape[2]))
+            moments.add(x)
+        W = whitening(moments, self.covariance, self.shrinkage).cpu() / moments.unit.cpu()
+        self.mean_ = moments.mean()[:, None].float().to(self.device)
         self.W_ = W.float().contiguous().to(self.device)
 
     def predict(self, images: Tensor) -> Prediction:
@@ -122,19 +125,32 @@ class Gaussian(Detector):
             self.channels_ = state["channels"]
 
 
-def whitening(residuals: Tensor, covariance: str, shrinkage: str | float) -> Tensor:
-    """W with W^T W = S^-1, lower triangular, of residuals x - mu, float64 [P, N, D] with zero mean at each position.
+def moments_of(vectors: Callable[[], Iterator[Tensor]]) -> Moments:
+    """Moments of all x [P, 1, D] that `vectors` gives; centre and unit are mean and deviation of the first ones.
+
+    The unit is one for all positions: it makes channels comparable for the shrinkage, no more.
+    """
+    some = torch.cat(list(islice(vectors(), FIRST)), dim=1).double()
+    deviation = some.std((0, 1), correction=0)
+    moments = Moments(some.mean(1), torch.where(deviation > 0, deviation, torch.ones_like(deviation)))
+    for x in vectors():
+        moments.add(x)
+    return moments
+
+
+def whitening(moments: Moments, covariance: str, shrinkage: str | float) -> Tensor:
+    """W with W^T W = S^-1, lower triangular, of the residuals whose moments are given.
 
     [P, D, D] with covariance "position"; [1, D, D] with "shared", of all residuals together.
     """
-    means = 1
+    scatter, fourth, n, means = moments.scatter(), moments.fourth(), moments.n, 1
     if covariance == "shared":
-        means, residuals = len(residuals), residuals.flatten(0, 1)[None]
-    n, d = residuals.shape[1:]
-    identity = torch.eye(d, dtype=torch.float64)
+        means, n = len(scatter), n * len(scatter)
+        scatter, fourth = scatter.sum(0, keepdim=True), fourth.sum(0, keepdim=True)
+    identity = torch.eye(scatter.shape[-1], dtype=torch.float64, device=scatter.device)
     if shrinkage == "ledoit_wolf":
-        S = torch.stack([torch.from_numpy(ledoit_wolf(one.numpy(), assume_centered=True)[0]) for one in residuals])
+        S = ledoit_wolf(scatter, fourth, n)
     else:
-        S = residuals.mT @ residuals / max(n - means, 1) + shrinkage * identity
+        S = scatter / max(n - means, 1) + shrinkage * identity
     L = torch.linalg.cholesky(S + ROUNDING * identity)
     return torch.linalg.solve_triangular(L, identity.expand_as(L), upper=False)

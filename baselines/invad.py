@@ -73,9 +73,9 @@ class InvAD(Detector):
         return torch.stack([spread, nll], dim=1), M
 
     def fit(self, normal: ImageSet) -> None:
-        results = [self._terms(to_unit(batch.to(self.device))) for batch in normal.batches(8)]
+        results = (self._terms(to_unit(batch.to(self.device))) for batch in normal.batches(8))
         if self.score == "position":
-            mean, deviation = position_statistics([M[:, None] for _, M in results])
+            mean, deviation = position_statistics(M[:, None] for _, M in results)
             self.mean_, self.deviation_ = mean[0], deviation[0]
             return
         terms = torch.cat([terms for terms, _ in results])

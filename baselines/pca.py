@@ -13,8 +13,9 @@ from torch import Tensor
 
 from radar.data.images import ImageSet
 from radar.detector import Detector, Prediction, SeamError
-from radar.features import FrozenFeatures, encode_set
+from radar.features import FeatureMaps, FrozenFeatures
 from radar.maps import resized, smooth, top_mean
+from radar.moments import Moments
 from radar.patches import tiling
 
 
@@ -51,18 +52,26 @@ class PCA(Detector):
 
     def fit(self, normal: ImageSet) -> None:
         if self.space == "features":
-            x = encode_set(self.features, normal, self.device).cpu().permute(0, 2, 3, 1).flatten(0, 2).double()
-            deviation = x.std(0, correction=0)
+            maps = FeatureMaps(self.features, normal, self.device)
+            centre = maps[0].double().mean((1, 2))[None]
+            moments = Moments(centre, torch.ones_like(centre[0]))
+            for i in range(len(maps)):
+                moments.add(maps[i].flatten(1).T[None])
+            mean, scatter = moments.mean()[0].cpu(), moments.scatter()[0].cpu()
+            deviation = (scatter.diagonal() / moments.n).sqrt()
             unit = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
-            # the eigenvectors of the covariance: there are many more vectors than channels
-            pca = ScikitPCA(n_components=self.variance, svd_solver="covariance_eigh").fit((x / unit).numpy())
+            values, vectors = torch.linalg.eigh(scatter / unit / unit[:, None])
+            values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
+            kept = int((values.cumsum(0) / values.sum() <= self.variance).sum()) + 1
+            mean, components = mean / unit, vectors.T[:kept]
             self.unit_ = unit.float().to(self.device)
         else:
             generator = torch.Generator().manual_seed(self.seed)
             patches = normal.random_patches(self.training_patches, self.patch, generator).flatten(1)
             pca = ScikitPCA(n_components=self.variance, svd_solver="full").fit(patches.double().numpy())
-        self.mean_ = torch.from_numpy(pca.mean_).float().to(self.device)
-        self.components_ = torch.from_numpy(pca.components_).float().contiguous().to(self.device)
+            mean, components = torch.from_numpy(pca.mean_), torch.from_numpy(pca.components_)
+        self.mean_ = mean.float().to(self.device)
+        self.components_ = components.float().contiguous().to(self.device)
 
     def predict(self, images: Tensor) -> Prediction:
         if self.space == "features":

@@ -6,8 +6,10 @@ Imported by the Snakefile at every call, so it imports nothing heavy.
 import ast
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -130,14 +132,14 @@ def _check_predictor(source: str, predictor: dict) -> None:
 
 def expand_datasets(names: list[str]) -> list[str]:
     """Every name as <dataset>/<category>; a dataset alone stands for its categories. Raises ConfigurationError."""
-    known = {path.stem: path for path in sorted((CONFIG / "datasets").glob("*.yaml"))}
+    known = {path.stem: path for path in sorted((CONFIG / "datasets").glob("*.yaml")) if path.stem != USER_DATASET}
     expanded: list[str] = []
     for name in names:
         dataset, _, category = name.partition("/")
         if dataset == USER_DATASET:
             if not category or not (Path("data/folder") / category).is_dir():
-                raise ConfigurationError(f"configuration: dataset '{name}': put or link your images, in MVTec AD "
-                                         f"layout, at data/folder/{category or '<name>'} and name it folder/<name>")
+                raise ConfigurationError(f"configuration: dataset '{name}': put or link your images at "
+                                         f"data/folder/{category or '<name>'} and name it folder/<name>")
             expanded.append(name)
             continue
         if dataset not in known:
@@ -149,6 +151,71 @@ def expand_datasets(names: list[str]) -> list[str]:
                                      f"it has: {', '.join(categories)}")
         expanded += [f"{dataset}/{one}" for one in ([category] if category else categories)]
     return list(dict.fromkeys(expanded))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a dataset's images lie and who lists them.
+
+    folder: which the paths of the manifest are relative to. source: module of radar.data. generated: made by a stage of
+    dvc.yaml; else the folder is the user's, and is only read.
+    """
+
+    folder: str
+    source: str
+    category: str
+    settings: dict
+    generated: bool
+    advice: str = ""
+
+    def check(self) -> None:
+        """Raise ConfigurationError if the images should be there and are not."""
+        if not self.generated and not Path(self.folder).is_dir():
+            raise ConfigurationError(f"no folder {self.folder}: put or link the unpacked original there, or say "
+                                     f"--config data_root=FOLDER{self.advice}")
+
+
+def origin(name: str, data_root: str) -> Origin:
+    """The origin of <dataset>/<category>; data_root: folder of the originals."""
+    dataset, _, category = name.partition("/")
+    description = read_yaml(CONFIG / "datasets" / f"{dataset}.yaml")
+    settings = description["settings"] or {}
+    if "original" in description:
+        advice = f" ({description['from']})" if "from" in description else ""
+        folder = f"{data_root}/{description['original']}"
+        return Origin(folder, description["source"], category, settings, False, advice)
+    if dataset == USER_DATASET:
+        return Origin(f"data/{name}", description["source"], category, settings, False)
+    return Origin(f"data/{name}", "folder", category, settings, True)
+
+
+def has_labels(name: str) -> bool:
+    """Whether the test images of <dataset>/<category> have labels; only the user's own may have none."""
+    from radar.data import folder  # reads names, no image
+
+    dataset, _, category = name.partition("/")
+    return dataset != USER_DATASET or folder.has_labels(Path("data/folder") / category)
+
+
+def generated_datasets() -> list[str]:
+    """The datasets that a stage of dvc.yaml makes."""
+    paths = sorted((CONFIG / "datasets").glob("*.yaml"))
+    return [path.stem for path in paths if path.stem != USER_DATASET and "original" not in read_yaml(path)]
+
+
+def folder_state(folder: Path) -> list[float]:
+    """Number of files below a folder, links followed, and the latest change: when it differs, the data are read
+    anew."""
+    seen: set[str] = set()
+    count, latest = 0, 0.0
+    for top, folders, files in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(top))
+        folders[:] = [name for name in folders if os.path.realpath(os.path.join(top, name)) not in seen]  # circles
+        for name in files:
+            path = os.path.join(top, name)
+            if os.path.exists(path):
+                count, latest = count + 1, max(latest, os.stat(path).st_mtime)
+    return [count, latest]
 
 
 def read_method(name: str, predictors: Iterable[str]) -> dict:

@@ -25,7 +25,6 @@ from radar.features import FeatureMaps, FrozenFeatures
 from radar.files import atomic, write_json
 from radar.maps import resized
 from radar.patches import Tiling, tiling
-from radar.simplex import simplex_noise
 
 T = 1000
 
@@ -47,7 +46,11 @@ def diffuse(x_0: Tensor, t: int, e: Tensor | float) -> Tensor:
 
 def draw_noise(shape: tuple[int, ...] | torch.Size, generator: torch.Generator, kind: str = "gaussian") -> Tensor:
     """e of `shape` [N, C, H, W], mean 0 and variance 1, on the CPU. kind: "gaussian" = N(0, I), or "simplex"."""
-    return torch.randn(shape, generator=generator) if kind == "gaussian" else simplex_noise(*shape, generator)
+    if kind == "gaussian":
+        return torch.randn(shape, generator=generator)
+    from radar.simplex import simplex_noise  # with a compiler, which few jobs need
+
+    return simplex_noise(*shape, generator)
 
 
 @lru_cache(maxsize=64)
@@ -93,6 +96,7 @@ class NoisePredictor:
                 raise ValueError(f"noise predictor on features: patch is {settings['patch']}, the feature map's side "
                                  f"is {self.features.grid}")
             channels = self.features.channels
+        self.network_channels = channels  # of x_0
         self.network = networks.build(channels, settings).to(self.device).eval().requires_grad_(False)
         self.sha256: str | None = None  # of the weights, once saved or loaded
         self._memory: OrderedDict | None = None

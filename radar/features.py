@@ -187,8 +187,3 @@ class FeatureMaps:
             self._room -= value.numel() * value.element_size()
             self._cache[index] = value
         return self._cache[index]
-
-
-def encode_set(features: FrozenFeatures, images: ImageSet, device: torch.device | str = "cpu") -> Tensor:
-    """All images of a set, in order: [N, C, grid, grid]."""
-    return torch.stack(list(FeatureMaps(features, images, device, cache_bytes=0)))

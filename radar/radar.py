@@ -11,7 +11,7 @@ single predicted-noise map, by its Gaussian density.
 """
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -128,13 +128,12 @@ class RADAR(Detector):
             with self.noise_predictor.remembering():
                 best = separation(self, normal)
             self._take(best)
-        self._fit_batches(to_unit(batch.to(self.device)) for batch in normal.batches(8))
+        self._fit_batches(lambda: (to_unit(batch.to(self.device)) for batch in normal.batches(8)))
 
-    def _fit_batches(self, batches: Iterable[Tensor]) -> None:
-        """Fit the current settings on normal images, batches of one size each."""
-        maps = (self._maps(batch) for batch in batches)
+    def _fit_batches(self, batches: Callable[[], Iterable[Tensor]]) -> None:
+        """Fit the current settings on normal images, batches of one size each, which may be asked for twice."""
+        maps = Kept(batches, self._maps)
         if self.standardise == "position":
-            maps = list(maps)  # needed twice; on features a map is a small grid
             self.position_ = position_statistics(maps)
         if self.detection != "top":
             features = torch.cat([self._features(self._standardised(one)) for one in maps])
@@ -197,17 +196,44 @@ def check(settings: dict) -> None:
                         "'noise' and one draw")
 
 
-def position_statistics(maps: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation [G, H, W] of maps [N, G, H, W] at every position.
+class Kept:
+    """make(batch) of every batch, kept until `room` numbers are used, then made anew each time: memory does not
+    grow."""
+
+    def __init__(self, batches: Callable[[], Iterable[Tensor]], make: Callable[[Tensor], Tensor], room: int = 2**26):
+        self.batches, self.make, self.room = batches, make, room
+        self._kept: dict[int, Tensor] = {}
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for index, batch in enumerate(self.batches()):
+            value = self._kept.get(index)
+            if value is None:
+                value = self.make(batch)
+                if value.numel() <= self.room:
+                    self.room -= value.numel()
+                    self._kept[index] = value
+            yield value
+
+
+def position_statistics(maps: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation [G, H, W] of maps [N, G, H, W] at every position; they are gone through once.
 
     The deviation at a position is shrunk half-way to the mean deviation of its scale [ours]: from some tens of images
     it is known to some tenths only. Raises SeamError if sizes differ or there is a single image.
     """
-    if len({one.shape[1:] for one in maps}) > 1:
-        raise SeamError("RADAR: standardise 'position' needs training images of one size; use 'none'")
-    everything = torch.cat(maps)
-    if len(everything) < 2:
+    n, mean, squares = 0, None, None
+    for batch in maps:
+        batch = batch.double()
+        if mean is None:
+            mean, squares = torch.zeros_like(batch[0]), torch.zeros_like(batch[0])
+        if batch.shape[1:] != mean.shape:
+            raise SeamError("RADAR: standardise 'position' needs training images of one size; use 'none'")
+        # the mean of the batch moves the mean, and the squares around it (Chan, Golub, LeVeque 1983)
+        shift, n = batch.mean(0) - mean, n + len(batch)
+        squares += (batch - batch.mean(0)).square().sum(0) + shift.square() * len(batch) * (n - len(batch)) / n
+        mean += shift * len(batch) / n
+    if n < 2:
         raise SeamError("RADAR: standardise 'position' needs at least two training images")
-    deviation = everything.std(0)
+    deviation = (squares / (n - 1)).sqrt()
     typical = deviation.mean((1, 2), keepdim=True)
-    return everything.mean(0), (0.5 * deviation + 0.5 * typical).clamp(min=1e-12)
+    return mean.float(), (0.5 * deviation + 0.5 * typical).clamp(min=1e-12).float()

@@ -1,6 +1,9 @@
 """Fitting a detector on a dataset and scoring its held-out images: what happens between a manifest and a score."""
 
+import ctypes
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -9,30 +12,52 @@ import torch
 from radar.data.images import ImageSet, to_unit
 from radar.data.photos import channels_of
 from radar.detector import Detector, Prediction, SeamError
-from radar.training import progress
+from radar.devices import claim
+from radar.mapfile import MapWriter
+from radar.progress import progress
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 @dataclass(frozen=True)
 class Scores:
-    """score: [N] float64. decision: [N] bool, or None. maps: one float32 [H, W] per image, or None if not kept."""
+    """score: [N] float64. decision: [N] bool, or None. peak: [N] float64, the largest value of every map."""
 
     score: np.ndarray
     decision: np.ndarray | None
-    maps: list[np.ndarray] | None
+    peak: np.ndarray
 
 
 def choose_device(name: str) -> str:
-    """"auto" -> "cuda" if torch sees one, else "cpu". Raises RuntimeError for a cuda that is not there."""
+    """"auto" -> "cuda" if torch sees one, else "cpu"; of several GPUs one that no other job has, as "cuda:1".
+
+    Raises RuntimeError for a cuda that is not there.
+    """
     if name == "cuda" and not torch.cuda.is_available():
         raise RuntimeError("device is cuda, but torch sees none; install a CUDA build of torch or set device: cpu")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and (count := torch.cuda.device_count()) > 1:
+        name = f"cuda:{_claimed(count)}"
+        torch.cuda.set_device(name)  # what says "cuda" from here on means this one
+    return name
+
+
+@lru_cache
+def _claimed(count: int) -> int:
+    return claim(count)  # once per process
 
 
 def prepare_torch(threads: int) -> None:
     """How every job runs: a stated number of threads, the same bits each time, no slow path for denormal numbers.
 
-    Denormals (below 1e-38) appear in softmax and cost a tenth of the time of a small network on the CPU.
+    Denormals (below 1e-38) appear in softmax and cost a tenth of the time of a small network on the CPU. Memory that
+    glibc gives back to the system after every layer, to ask for it again at the next one, costs as much again.
     """
+    with suppress(AttributeError, OSError):  # another C library has no mallopt
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_THRESHOLD, 32 * 2**20)  # larger pieces still go back at once: large networks need the room
+        mallopt(M_TRIM_THRESHOLD, 256 * 2**20)
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     torch.backends.cudnn.deterministic = True
@@ -47,9 +72,9 @@ def image_set(manifest, root: Path, split: str, longest_side: int | None) -> Ima
 
 @torch.inference_mode()
 def score_images(detector: Detector, images: ImageSet, *, method: str, description: str, batch_size: int = 16,
-                 keep_maps: bool = True) -> Scores:
-    """Score every image, in batches of one size. Raises SeamError if the detector breaks the seam."""
-    score, decision, maps = [], [], []
+                 writer: MapWriter | None = None) -> Scores:
+    """Score every image, in batches of one size; the maps go to `writer`. Raises SeamError if the seam is broken."""
+    score, decision, peak = [], [], []
     with progress(len(images), description, "image") as bar:
         for batch in images.batches(batch_size):
             batch = to_unit(batch.to(detector.device))
@@ -59,11 +84,12 @@ def score_images(detector: Detector, images: ImageSet, *, method: str, descripti
             prediction.check(batch, method)
             score.append(prediction.score.double().cpu().numpy())
             decision.append(None if prediction.decision is None else prediction.decision.cpu().numpy())
-            if keep_maps:
-                maps.extend(prediction.anomaly_map.float().cpu().numpy())
+            peak.append(prediction.anomaly_map.flatten(1).amax(1).double().cpu().numpy())
+            if writer is not None:
+                writer.add(prediction.anomaly_map.float().cpu().numpy())
             bar.update(len(batch))
     return Scores(np.concatenate(score), None if decision[0] is None else np.concatenate(decision),
-                  maps if keep_maps else None)
+                  np.concatenate(peak))
 
 
 def check_seam(detector: Detector, again: Detector, images: ImageSet, method: str) -> None:
@@ -92,17 +118,3 @@ def check_seam(detector: Detector, again: Detector, images: ImageSet, method: st
     if differ(restored, alone[0]):
         raise SeamError(f"{method}: predicts otherwise after state() and restore(): state() must hold all that fit "
                         "learned")
-
-
-def pack_maps(maps: list[np.ndarray], paths: list[str]) -> dict[str, np.ndarray]:
-    """Maps of any sizes in two bytes a pixel: float16 values that times `scale` give the map.
-
-    scale is a power of two that puts the largest value just below float16's limit, so that its eleven significant
-    bits serve values over nine decades.
-    """
-    largest = max(float(np.abs(one).max()) for one in maps)
-    scale = 2.0 ** (np.ceil(np.log2(largest)) - 15) if largest > 0 else 1.0
-    return {
-        "paths": np.array(paths), "shapes": np.array([one.shape for one in maps], dtype=np.int32),
-        "maps": np.concatenate([(one / scale).astype(np.float16).ravel() for one in maps]), "scale": np.float64(scale),
-    }

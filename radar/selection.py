@@ -20,7 +20,8 @@ FITTED = 48    # images at most that the candidates are fitted on
 def separation(detector, normal: ImageSet) -> int:
     """The index of the best of `detector.candidates` on normal training images: see the module.
 
-    detector: has candidates, _take(index), _fit_batches(batches) and predict(images).
+    detector: has candidates, _take(index), _fit_batches(batches), whose argument gives them each time anew, and
+    predict(images).
     """
     order = np.random.default_rng(detector.seed).permutation(len(normal))
     half = len(normal) // 2
@@ -32,7 +33,7 @@ def separation(detector, normal: ImageSet) -> int:
     # candidates that share their noise maps follow each other
     for index in sorted(range(len(detector.candidates)), key=lambda index: _evaluation(detector.candidates[index])):
         detector._take(index)
-        detector._fit_batches(fitted)
+        detector._fit_batches(lambda: fitted)
         without, with_defect = (torch.cat([detector.predict(one).score for one in batches]).double()
                                 for batches in (clean, defective))
         results.append((*measure(without, with_defect), -index))

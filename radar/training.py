@@ -18,30 +18,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from radar.files import atomic
+from radar.progress import progress
 
 # Batch of training images or patches for one step, drawn with the given generator.
 Batches = Callable[[torch.Generator], Tensor]
-
-
-class Lines:
-    """A stream on which tqdm prints one line per update instead of rewriting one: side by side, jobs stay readable."""
-
-    def write(self, text: str) -> None:
-        text = text.strip("\r\n ")
-        if text:
-            sys.stderr.write(text + "\n")
-
-    def flush(self) -> None:
-        sys.stderr.flush()
-
-
-def progress(total: int, description: str, unit: str, initial: int = 0) -> tqdm:
-    """A progress bar that speaks every ten seconds, in lines."""
-    return tqdm(total=total, desc=description, unit=unit, initial=initial, file=Lines(), mininterval=10, maxinterval=10,
-                delay=3, ascii=True, ncols=110)
 
 
 def train(network: nn.Module, loss: Callable[[Tensor, torch.Generator], Tensor], batches: Batches, settings: dict,
@@ -49,13 +31,15 @@ def train(network: nn.Module, loss: Callable[[Tensor, torch.Generator], Tensor],
     """Train `network` in place and leave the EMA weights in it. Returns the loss curve.
 
     settings: images (the budget: how many go through the network in all), batch_size, learning_rate, warm_up (share of
-        the steps), ema_decay, clip (gradient norm), checkpoint_seconds.
+        the steps), ema_decay, clip (gradient norm), checkpoint_seconds, precision ("float32", or "bfloat16" for what
+        torch's autocast computes with half the bits; weights and optimizer stay in float32).
     identity: whatever the result depends on besides (data hashes, network settings): a checkpoint found in `folder`
         is taken up only if it belongs to the same identity, settings and seed; another one is discarded.
     The curve has a row per ten steps: step, images, seconds (of training, interruptions left out), loss (mean of
     these steps). AdamW; the learning rate warms up linearly and falls to zero on a cosine [ours].
     """
     network.train().requires_grad_(True)
+    device = next(network.parameters()).device.type
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings["learning_rate"], fused=True)
     average = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     steps = math.ceil(settings["images"] / settings["batch_size"])
@@ -81,7 +65,8 @@ def train(network: nn.Module, loss: Callable[[Tensor, torch.Generator], Tensor],
             for group in optimizer.param_groups:
                 group["lr"] = settings["learning_rate"] * rate
             generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-            value = loss(batches(generator), generator)
+            with torch.autocast(device, torch.bfloat16, enabled=settings["precision"] == "bfloat16"):
+                value = loss(batches(generator), generator)
             optimizer.zero_grad()
             value.backward()
             nn.utils.clip_grad_norm_(network.parameters(), settings["clip"], foreach=True)

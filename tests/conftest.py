@@ -48,7 +48,7 @@ class Tensors(ImageSet):
 PREDICTOR = {"space": "pixels", "noise": "gaussian", "patch": 16, "stride": 8, "network": "unet", "channels": [16, 32],
              "layers_per_block": 1, "attention": [8], "norm_groups": 8, "predicts": "noise", "tile_batch": 64}
 TRAINING = {"images": 120 * 16, "batch_size": 16, "learning_rate": 0.002, "warm_up": 0.1, "ema_decay": 0.98,
-            "clip": 1.0, "checkpoint_seconds": 0}
+            "clip": 1.0, "checkpoint_seconds": 0, "precision": "float32"}
 
 
 FEATURES = {"space": "features", "noise": "gaussian", "backbone": "efficientnet_lite0", "standardise": "whiten",

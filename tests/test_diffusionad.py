@@ -16,7 +16,7 @@ A = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
 TINY = {"patch": 16, "stride": 8, "channels": [8, 16], "layers_per_block": 1, "attention": [8], "norm_groups": 4,
         "segmentation_channels": [8, 16], "tile_batch": 16, "top_fraction": 0.01}
 BUDGET = {"images": 60 * 16, "batch_size": 16, "learning_rate": 0.003, "warm_up": 0.1, "ema_decay": 0.95, "clip": 1.0,
-          "checkpoint_seconds": 1000}
+          "checkpoint_seconds": 1000, "precision": "float32"}
 
 
 def stripes(n: int = 12, channels: int = 1, size: int = 40) -> ImageSet:

@@ -10,7 +10,7 @@ from radar import features as features_module
 from radar import networks
 from radar.data.images import to_unit
 from radar.diffusion import ALPHA_BAR, NoisePredictor, standardisation
-from radar.features import FeatureError, FeatureMaps, FrozenFeatures, encode_set
+from radar.features import FeatureError, FeatureMaps, FrozenFeatures
 from radar.radar import RADAR
 from radar.training import Training
 from tests.conftest import TRAINING
@@ -80,7 +80,7 @@ def test_any_size_and_batch_gives_the_same_grid(images):
     generator = torch.Generator().manual_seed(0)
     for shape in ((3, 1, 40, 70), (1, 3, 300, 224)):
         assert features(torch.rand(shape, generator=generator) * 2 - 1).shape == (shape[0], 368, 14, 14)
-    together = encode_set(features, images)
+    together = torch.stack([*FeatureMaps(features, images, cache_bytes=0)])
     alone = torch.cat([features(images[i][None]) for i in range(len(images))])
     torch.testing.assert_close(together, alone)
 

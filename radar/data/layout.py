@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from radar.data.listing import SPLITS
+
 COLUMNS = ("path", "split", "label", "defect", "severity", "mask", "group")
-SPLITS = ("train", "calibration", "test")
 
 
 class LayoutWriter:

@@ -4,9 +4,6 @@ Everything that is chosen (the threshold) is chosen from the calibration split, 
 """
 
 import warnings
-import zipfile
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +11,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from radar.data.listing import UNKNOWN
 from radar.data.photos import shrunk
 from radar.evaluation.bootstrap import decision_samples, image_samples, pixel_samples, resample_weights
 from radar.evaluation.calibration import conformal_threshold, too_few
 from radar.evaluation.curves import Array
-from radar.evaluation.metrics import PixelHistograms, decision_metrics, image_metrics, pixel_metrics
+from radar.evaluation.metrics import PIXEL_METRICS, PixelHistograms, decision_metrics, image_metrics, pixel_metrics
+from radar.mapfile import read_maps
 
 
 def evaluate(scores: pd.DataFrame, maps: Path | None, manifest: pd.DataFrame, data_root: Path, settings: dict,
@@ -29,15 +28,17 @@ def evaluate(scores: pd.DataFrame, maps: Path | None, manifest: pd.DataFrame, da
         not decide by itself).
     maps: maps.npz with `paths` [N] of the test images, `shapes` int32 [N, 2] and `maps`, float16, one after the other;
         None for a method without maps.
-    manifest: columns path, split, label (0 = normal, 1 = anomalous), defect, severity, mask, of all the dataset.
+    manifest: columns path, split, label (0 = normal, 1 = anomalous, -1 = nobody knows), defect, severity, mask and,
+        where it is not 128, mask_from (the lowest value of a mask that is foreground), of all the dataset. Where no
+        test image has a label every metric is None.
     data_root: folder that the paths of images and masks are relative to.
     settings: false_positive_rate, bootstrap_draws, bootstrap_seed, aupro_limit.
     longest_side: images were shrunk to this many pixels before they were scored (None = never).
 
     Returns (record, samples). record: threshold, false_positive_rate (the promised one), n_calibration,
-    calibration_too_small, n_test_normal, n_test_anomalous, metrics {name: float, or None where not applicable} and
-    by_defect [{defect, severity, n, detected}] at the threshold. samples: {name: [draws]} of the metrics that apply;
-    the threshold stays fixed, so the intervals speak of new test images, not of a new calibration.
+    calibration_too_small, n_test_normal, n_test_anomalous, n_test_unlabelled, metrics {name: float, or None where not
+    applicable} and by_defect [{defect, severity, n, detected}] at the threshold. samples: {name: [draws]} of the
+    metrics that apply; the threshold stays fixed, so the intervals speak of new test images, not of a new calibration.
 
     Raises ValueError, in one line that names the file or the column, if the inputs do not fit together.
     """
@@ -45,11 +46,20 @@ def evaluate(scores: pd.DataFrame, maps: Path | None, manifest: pd.DataFrame, da
     if calibration["label"].any():
         raise ValueError("manifest: the calibration split holds anomalous images")
     score, label = test["score"].to_numpy(), test["label"].to_numpy().astype(bool)
+    unlabelled = bool((test["label"] == UNKNOWN).any())
 
     rate = settings["false_positive_rate"]
     threshold = conformal_threshold(calibration["score"], rate)
     decision = score > threshold
     own_decision = _own_decision(test["own_decision"])
+    record = {"threshold": threshold, "false_positive_rate": rate, "n_calibration": len(calibration),
+              "calibration_too_small": too_few(len(calibration), rate)}
+    if unlabelled:
+        label = np.zeros(len(test), bool)  # whatever: only the names of the metrics are wanted
+        names = [*image_metrics(score, label), *_measured(decision_metrics(decision, label)),
+                 *decision_metrics(decision, label, "own_"), *PIXEL_METRICS]
+        counts = {"n_test_normal": 0, "n_test_anomalous": 0, "n_test_unlabelled": len(test)}
+        return record | counts | {"metrics": dict.fromkeys(names), "by_defect": []}, {}
     histograms, order = (None, None) if maps is None else _histograms(Path(maps), test, Path(data_root), longest_side)
 
     metrics = image_metrics(score, label) | _measured(decision_metrics(decision, label))
@@ -67,40 +77,14 @@ def evaluate(scores: pd.DataFrame, maps: Path | None, manifest: pd.DataFrame, da
         samples |= pixel_samples(histograms, weights[:, order], settings["aupro_limit"])
     samples = {name: value for name, value in samples.items() if metrics[name] is not None}
 
-    record = {
-        "threshold": threshold,
-        "false_positive_rate": rate,
-        "n_calibration": len(calibration),
-        "calibration_too_small": too_few(len(calibration), rate),
+    record |= {
         "n_test_normal": int((~label).sum()),
         "n_test_anomalous": int(label.sum()),
+        "n_test_unlabelled": 0,
         "metrics": metrics,
         "by_defect": _by_defect(test[label], decision[label]),
     }
     return record, samples
-
-
-def read_maps(path: Path) -> Iterator[tuple[str, NDArray[np.float16]]]:
-    """(image path, anomaly map [H, W]) of each image in maps.npz, one in memory at a time.
-
-    Raises ValueError naming the file if it is damaged or its parts contradict each other.
-    """
-    try:
-        with np.load(path) as arrays:
-            paths, shapes = arrays["paths"], arrays["shapes"]
-        if shapes.shape != (len(paths), 2):
-            raise ValueError(f"{len(paths)} paths but shapes {list(shapes.shape)}")
-        with zipfile.ZipFile(path) as archive, archive.open("maps.npy") as file:
-            np.lib.format.read_magic(file)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-            pixels = int(shapes.astype(np.int64).prod(1).sum())
-            if dtype != np.float16 or shape != (pixels,):
-                raise ValueError(f"maps are {dtype} {list(shape)}, the shapes ask for float16 [{pixels}]")
-            for name, (height, width) in zip(paths.tolist(), shapes.tolist(), strict=True):
-                data = file.read(2 * height * width)
-                yield name, np.frombuffer(data, np.float16).reshape(height, width)
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 def _match(scores: pd.DataFrame, manifest: pd.DataFrame, split: str) -> pd.DataFrame:
@@ -120,8 +104,8 @@ def _match(scores: pd.DataFrame, manifest: pd.DataFrame, split: str) -> pd.DataF
         raise ValueError(f"scores: {missing[0]} of the {split} split has no score ({len(missing)} missing)")
     if len(unknown := scored.index.difference(rows.index)):
         raise ValueError(f"scores: {unknown[0]} is not in the manifest's {split} split ({len(unknown)} unknown)")
-    if not rows["label"].isin([0, 1]).all():
-        raise ValueError("manifest: column 'label' must hold 0 or 1 only")
+    if not rows["label"].isin([0, 1]).all() and not rows["label"].eq(UNKNOWN).all():
+        raise ValueError(f"manifest: column 'label' must hold 0 or 1, or {UNKNOWN} throughout the {split} split")
     rows = rows.join(scored[["score", "own_decision"]])
     rows["score"] = pd.to_numeric(rows["score"], errors="coerce")
     if len(bad := rows.index[~np.isfinite(rows["score"])]):
@@ -159,7 +143,8 @@ def _histograms(maps: Path, test: pd.DataFrame, data_root: Path,
             raise ValueError(f"{maps}: {path} is not in the manifest's test split")
         mask = None
         if anomalous[path]:
-            mask = _read_mask(data_root / test.at[path, "mask"], anomaly_map.shape)
+            mask_from = int(test.at[path, "mask_from"]) if "mask_from" in test else 128
+            mask = _read_mask(data_root / test.at[path, "mask"], anomaly_map.shape, mask_from)
         if anomaly_map.shape != (shape := _scored_shape(data_root / path, longest_side)):
             raise ValueError(f"{maps}: the map of {path} is {anomaly_map.shape}, its image was scored at {shape}")
         try:
@@ -183,8 +168,9 @@ def _scored_shape(path: Path, longest_side: int | None) -> tuple[int, int]:
     return height, width
 
 
-def _read_mask(path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Foreground (> 127) of a mask, resized to (H, W) by nearest neighbour where the image was scored smaller."""
+def _read_mask(path: Path, shape: tuple[int, int], mask_from: int) -> NDArray[np.bool_]:
+    """Foreground (>= mask_from) of a mask, resized to (H, W) by nearest neighbour where the image was scored
+    smaller."""
     try:
         with Image.open(path) as image:
             mask = image.convert("L")
@@ -192,7 +178,7 @@ def _read_mask(path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
         raise ValueError(f"{path}: cannot be read as a mask ({error})") from error
     if mask.size != shape[::-1]:
         mask = mask.resize(shape[::-1], Image.Resampling.NEAREST)
-    return np.asarray(mask) > 127
+    return np.asarray(mask) >= mask_from
 
 
 def _by_defect(anomalous: pd.DataFrame, detected: NDArray[np.bool_]) -> list[dict]:

@@ -63,18 +63,44 @@ class Histograms(NamedTuple):
     n_regions: Array  # [N]
 
 
+class _Counts(NamedTuple):
+    """One image: its values (ranks, or bins once they are coarse), how many pixels have each, and which are
+    anomalous."""
+
+    used: NDArray[np.uint16]
+    normal: NDArray[np.uint32]
+    hit: NDArray[np.uint16]  # values that anomalous pixels have
+    anomalous: NDArray[np.uint32]
+    overlap: Array
+    n_regions: int
+
+
 class PixelHistograms:
     """Counts over the distinct float16 values of the anomaly maps, image by image.
 
     Maps are stored as float16, so there are at most 65,536 score values, and counting them loses nothing: memory grows
-    with the values an image has, not with its pixels. Images are kept apart, because the bootstrap draws images.
+    with the values an image has, not with its pixels. The metrics come from the counts of all images together and are
+    exact. Images are also kept apart, because the bootstrap draws images: exactly, up to `exact` values in all; beyond
+    that their values are put into at most BINS bins of about equal mass, so that memory grows by some kilobytes per
+    image, and the draws are corrected by what the binning does to the metric itself.
     """
 
-    def __init__(self) -> None:
-        self._images: list[tuple[NDArray, Array, Array, Array, int]] = []
+    BINS = 4096
+
+    def __init__(self, exact: int = 8_000_000) -> None:
+        self.exact = exact
+        self._images: list[_Counts] = []
+        self._entries = 0
+        self._bin_of: NDArray[np.uint16] | None = None  # rank -> bin, once coarse
+        self._total = np.zeros((3, 2**16))  # normal, anomalous, overlap
 
     def __len__(self) -> int:
         return len(self._images)
+
+    @property
+    def coarse(self) -> bool:
+        """Whether the images' own counts are of bins."""
+        return self._bin_of is not None
 
     def add(self, anomaly_map: NDArray[np.float16], mask: NDArray[np.bool_] | None) -> None:
         """Count one image: map [H, W] float16, mask [H, W] bool (None = normal throughout).
@@ -89,37 +115,76 @@ class PixelHistograms:
             raise ValueError("the anomaly map holds NaN or infinity")
         ranks = descending_rank(anomaly_map).ravel()
         everything = np.bincount(ranks, minlength=2**16)
-        anomalous = overlap = np.zeros(2**16)
-        n_regions = 0
+        anomalous, overlap, n_regions = np.zeros(2**16, np.int64), np.zeros(2**16), 0
         if mask is not None and mask.any():
             regions, n_regions = ndimage.label(mask, EIGHT_CONNECTED)
             inside = regions[mask]
             anomalous = np.bincount(ranks[mask.ravel()], minlength=2**16)
             overlap = np.bincount(ranks[mask.ravel()], 1 / np.bincount(inside)[inside], minlength=2**16)
-        used = np.flatnonzero(everything)
-        self._images.append((used, (everything - anomalous)[used].astype(float), anomalous[used].astype(float),
-                             overlap[used], n_regions))
+        normal = everything - anomalous
+        for total, counts in zip(self._total, (normal, anomalous, overlap), strict=True):
+            total += counts
+        used, hit = np.flatnonzero(everything), np.flatnonzero(anomalous)
+        image = _Counts(used.astype(np.uint16), normal[used].astype(np.uint32), hit.astype(np.uint16),
+                        anomalous[hit].astype(np.uint32), overlap[hit], n_regions)
+        self._images.append(image if self._bin_of is None else _binned(image, self._bin_of))
+        self._entries += len(used)
+        if self._bin_of is None and self._entries > self.exact:
+            self._bin_of = _bins(self._total, self.BINS)
+            self._images = [_binned(one, self._bin_of) for one in self._images]
         self.__dict__.pop("matrices", None)
+
+    def totals(self) -> tuple[Array, Array, Array, int]:
+        """Normal and anomalous pixels, overlap and number of regions of all images together; the first three
+        [65536]."""
+        return *self._total, sum(image.n_regions for image in self._images)
 
     @cached_property
     def matrices(self) -> Histograms:
         """The counts as sparse matrices [N, K], rows in the order of `add`."""
-        columns, normal, anomalous, overlap, n_regions = zip(*self._images, strict=True)
-        start = np.cumsum([0, *map(len, columns)])
-        used, column = np.unique(np.concatenate(columns), return_inverse=True)
+        start = np.cumsum([0, *(len(image.used) for image in self._images)])
+        column = np.concatenate([image.used for image in self._images]).astype(np.int64)
+        hit_start = np.cumsum([0, *(len(image.hit) for image in self._images)])
+        hit = np.concatenate([image.hit for image in self._images]).astype(np.int64)
         # Between two values that anomalous pixels take, the normal ones can be counted together: in all the curves such
         # a stretch is a straight line without a maximum of F1, and average precision has no term there.
-        is_anomalous = np.bincount(column, np.concatenate(anomalous), minlength=len(used)) > 0
-        column = np.cumsum(is_anomalous | np.r_[True, is_anomalous[:-1]])[column] - 1
-        shape = (len(columns), column.max() + 1)
+        is_anomalous, is_used = np.zeros(2**16, bool), np.zeros(2**16, bool)
+        is_anomalous[hit], is_used[column] = True, True
+        used = np.flatnonzero(is_used)
+        group = np.zeros(2**16, np.int64)
+        group[used] = np.cumsum(is_anomalous[used] | np.r_[True, is_anomalous[used][:-1]]) - 1
+        shape = (len(self._images), group[used].max() + 1)
 
-        def matrix(values: tuple[Array, ...]) -> csr_array:
-            result = csr_array((np.concatenate(values), column, start), shape, copy=True)  # it is worked on in place
+        def matrix(name: str, columns: NDArray, start: NDArray) -> csr_array:
+            values = np.concatenate([getattr(image, name) for image in self._images]).astype(np.float64)
+            result = csr_array((values, group[columns], start), shape, copy=True)  # it is worked on in place
             result.sum_duplicates()
             result.eliminate_zeros()
             return result
 
-        return Histograms(matrix(normal), matrix(anomalous), matrix(overlap), np.array(n_regions, float))
+        return Histograms(matrix("normal", column, start), matrix("anomalous", hit, hit_start),
+                          matrix("overlap", hit, hit_start),
+                          np.array([image.n_regions for image in self._images], float))
+
+
+def _bins(total: Array, count: int) -> NDArray[np.uint16]:
+    """rank -> bin, at most `count` of them.
+
+    Half of them go to equal mass in normal pixels, anomalous ones and overlap together, half to equal steps of the
+    float16 values, some thirty to a doubling of the score: later images may have values that none has had yet.
+    """
+    share = (total / np.maximum(total.sum(1, keepdims=True), 1)).sum(0)
+    place = (np.cumsum(share) / share.sum() + np.arange(1, 2**16 + 1) / 2**16) / 2
+    return np.minimum(place * count, count - 1).astype(np.uint16)
+
+
+def _binned(image: _Counts, bin_of: NDArray[np.uint16]) -> _Counts:
+    """The same counts, of bins of values."""
+    used, at = np.unique(bin_of[image.used], return_inverse=True)
+    hit, hit_at = np.unique(bin_of[image.hit], return_inverse=True)
+    return _Counts(used, np.bincount(at, image.normal, len(used)).astype(np.uint32), hit,
+                   np.bincount(hit_at, image.anomalous, len(hit)).astype(np.uint32),
+                   np.bincount(hit_at, image.overlap, len(hit)), image.n_regions)
 
 
 def descending_rank(values: NDArray[np.float16]) -> NDArray[np.int64]:
@@ -138,13 +203,26 @@ def pixel_metrics(histograms: PixelHistograms | None, aupro_limit: float = 0.3,
     """
     if histograms is None:
         return dict.fromkeys(PIXEL_METRICS)
+    if weights is None:
+        normal, anomalous, overlap, n_regions = histograms.totals()
+        counts = normal[None], anomalous[None], overlap[None], np.array([n_regions], float)
+        return _join([_of_pixels(*counts, aupro_limit)], "pixel_", None)
     normal, anomalous, overlap, n_regions = histograms.matrices
-    chunks = []
-    for w in _chunks(weights, normal.shape):
-        negatives = w @ normal
-        metrics = rank_metrics(negatives, w @ anomalous)
-        chunks.append(metrics | {"aupro": pro_area(negatives, w @ overlap, w @ n_regions, aupro_limit)})
-    return _join(chunks, "pixel_", weights)
+
+    def of(weights: NDArray) -> dict[str, Metric]:
+        return _join([_of_pixels(w @ normal, w @ anomalous, w @ overlap, w @ n_regions, aupro_limit)
+                      for w in _chunks(weights, normal.shape)], "pixel_", weights)
+
+    samples = of(weights)
+    if not histograms.coarse:
+        return samples
+    exact, binned = pixel_metrics(histograms, aupro_limit), of(np.ones((1, len(histograms))))
+    return {name: np.clip(draws + (exact[name] - binned[name][0]), 0, 1) for name, draws in samples.items()}
+
+
+def _of_pixels(normal: Array, anomalous: Array, overlap: Array, n_regions: Array, limit: float) -> dict[str, Array]:
+    """The pixel metrics of counts [draws, K] at descending score values."""
+    return rank_metrics(normal, anomalous) | {"aupro": pro_area(normal, overlap, n_regions, limit)}
 
 
 def _chunks(weights: NDArray | None, shape: tuple[int, int]) -> Iterator[Array]:

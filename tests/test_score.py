@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from radar.detector import SeamError, build
-from radar.folder import overlay, score_folder
+from radar.overlay import overlay
+from radar.score import score_folder
 from tests.conftest import grain
 from tests.test_detectors import method
 

@@ -1,0 +1,100 @@
+"""maps.npz: the anomaly maps of a run in two bytes a pixel, written and read one map at a time.
+
+paths [N], shapes int32 [N, 2], maps float16 (one map after the other) and scale: maps times scale are the maps. scale
+is a power of two that puts the largest value just below float16's limit, so that its eleven significant bits serve
+values over nine decades.
+"""
+
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radar.files import atomic
+
+CHUNK = 2**20  # values that are converted at once
+
+
+class MapWriter:
+    """Collects maps in a nameless temporary file, until the largest value is known, and writes maps.npz at the end.
+
+    with MapWriter(Path("maps.npz"), paths) as out:
+        out.add(maps)
+
+    If the block raises, nothing is written. Raises ValueError if there are more or fewer maps than paths.
+    """
+
+    def __init__(self, path: Path, names: Sequence[str]):
+        self.path, self.names = Path(path), list(names)
+        self._shapes: list[tuple[int, int]] = []
+        self._largest = 0.0
+
+    def __enter__(self) -> "MapWriter":
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._spool = tempfile.TemporaryFile(dir=self.path.parent)
+        return self
+
+    def add(self, maps: NDArray[np.float32]) -> None:
+        """Maps [N, H, W] of the next N images."""
+        for one in maps:
+            self._shapes.append(one.shape)
+            self._largest = max(self._largest, float(np.abs(one).max()))
+            self._spool.write(np.ascontiguousarray(one, np.float32).data)
+
+    def __exit__(self, kind, error, trace) -> None:
+        with self._spool:
+            if kind is None:
+                self._finish()
+
+    def _finish(self) -> None:
+        if len(self._shapes) != len(self.names):
+            raise ValueError(f"{self.path}: {len(self._shapes)} maps for {len(self.names)} images")
+        scale = 2.0 ** (np.ceil(np.log2(self._largest)) - 15) if self._largest > 0 else 1.0
+        shapes = np.array(self._shapes, np.int32).reshape(-1, 2)
+        with atomic(self.path) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
+            for name, array in (("paths", np.array(self.names, str)), ("shapes", shapes), ("scale", np.float64(scale))):
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
+            with archive.open("maps.npy", "w", force_zip64=True) as file:
+                pixels = int(shapes.astype(np.int64).prod(1).sum())
+                header = {"descr": "<f2", "fortran_order": False, "shape": (pixels,)}
+                np.lib.format.write_array_header_1_0(file, header)
+                self._spool.seek(0)
+                while data := self._spool.read(4 * CHUNK):
+                    file.write((np.frombuffer(data, np.float32) / scale).astype("<f2").data)
+
+
+def read_maps(path: Path) -> Iterator[tuple[str, NDArray[np.float16]]]:
+    """(image path, anomaly map [H, W], unscaled) of each image in maps.npz, one in memory at a time.
+
+    Raises ValueError naming the file if it is damaged or its parts contradict each other.
+    """
+    try:
+        with np.load(path) as arrays:
+            paths, shapes = arrays["paths"], arrays["shapes"]
+        if shapes.shape != (len(paths), 2):
+            raise ValueError(f"{len(paths)} paths but shapes {list(shapes.shape)}")
+        with zipfile.ZipFile(path) as archive, archive.open("maps.npy") as file:
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            pixels = int(shapes.astype(np.int64).prod(1).sum())
+            if dtype != np.float16 or shape != (pixels,):
+                raise ValueError(f"maps are {dtype} {list(shape)}, the shapes ask for float16 [{pixels}]")
+            for name, (height, width) in zip(paths.tolist(), shapes.tolist(), strict=True):
+                data = file.read(2 * height * width)
+                yield name, np.frombuffer(data, np.float16).reshape(height, width)
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def read_scale(path: Path) -> float:
+    """What the values of `read_maps` are to be multiplied with. Raises ValueError naming the file."""
+    try:
+        with np.load(path) as arrays:
+            return float(arrays["scale"])
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: {error}") from error

@@ -1,0 +1,67 @@
+"""Mean and covariance of vectors that are seen once and not kept, at many positions at a time.
+
+The covariance may be shrunk towards a multiple of the identity by as much as Ledoit and Wolf's rule says (J.
+Multivariate Analysis 88, 2004): with residuals r_k, k = 1 ... n, of D numbers and S = 1/n sum_k r_k r_k^T, mu = tr S /
+D,
+
+    b = (1/n sum_k |r_k|^4 - |S|^2) / (n D),   d = (|S|^2 - D mu^2) / D,   S* = (1 - min(b, d) / d) S + min(b, d) / d mu
+    I.
+
+What it needs beyond S is sum |r_k|^4, whose residuals are only known with the mean; expanded around a centre that is
+near the mean, it too is a sum over vectors.
+"""
+
+import torch
+from torch import Tensor
+
+
+class Moments:
+    """Sums over vectors x [P, N, D], N at each of P positions; everything in float64.
+
+    centre: [P, D], near the means; unit: [D], what each number is divided by. The results are of (x - mean) / unit.
+    """
+
+    def __init__(self, centre: Tensor, unit: Tensor):
+        self.centre, self.unit, self.n = centre.double(), unit.double(), 0
+        p, d = self.centre.shape
+        zeros = {"dtype": torch.float64, "device": self.centre.device}
+        self._y, self._qy = torch.zeros(p, d, **zeros), torch.zeros(p, d, **zeros)
+        self._yy, self._qq = torch.zeros(p, d, d, **zeros), torch.zeros(p, **zeros)
+
+    def add(self, x: Tensor) -> None:
+        """Take in x [P, N, D]."""
+        y = (x.double() - self.centre[:, None]) / self.unit
+        q = y.square().sum(2)
+        self.n += x.shape[1]
+        self._y += y.sum(1)
+        self._yy += y.mT @ y
+        self._qy += (q[..., None] * y).sum(1)
+        self._qq += q.square().sum(1)
+
+    def mean(self) -> Tensor:
+        """The mean of x at every position, [P, D]."""
+        return self.centre + self._y / self.n * self.unit
+
+    def scatter(self) -> Tensor:
+        """sum_k r_k r_k^T at every position, [P, D, D]; r = (x - mean) / unit."""
+        shift = self._y / self.n
+        return self._yy - self.n * shift[..., None] * shift[:, None]
+
+    def fourth(self) -> Tensor:
+        """sum_k |r_k|^4 at every position, [P]."""
+        d = self._y / self.n
+        dd, dy = d.square().sum(1), (d * self._y).sum(1)
+        yy = self._yy.diagonal(dim1=1, dim2=2).sum(1)
+        return (self._qq + 4 * torch.einsum("pi,pij,pj->p", d, self._yy, d) + self.n * dd**2
+                - 4 * (d * self._qy).sum(1) + 2 * dd * yy - 4 * dd * dy)
+
+
+def ledoit_wolf(scatter: Tensor, fourth: Tensor, n: int) -> Tensor:
+    """The shrunk covariances [P, D, D] from scatter [P, D, D] and sum |r|^4 [P] of n residuals each."""
+    S, d = scatter / n, scatter.shape[-1]
+    square = S.square().sum((1, 2))
+    mu = S.diagonal(dim1=1, dim2=2).sum(1) / d
+    spread = (square - d * mu**2) / d
+    noise = torch.minimum((fourth / n - square) / (n * d), spread)
+    share = torch.where(noise > 0, noise / spread.clamp(min=1e-300), torch.zeros_like(noise))[:, None, None]
+    return (1 - share) * S + share * mu[:, None, None] * torch.eye(d, dtype=S.dtype, device=S.device)
