@@ -20,6 +20,11 @@ rule all:
     input:
         TABLES,
         FIGURES,
+        OVERLAYS,
+
+
+onstart:
+    check_origins()
 
 
 onsuccess:

@@ -1,12 +1,10 @@
-"""python -m radar: what an engineer does with a trained detector.
-
-score: score a folder of photographs. bench: measure what a prediction costs beyond the bare network.
-"""
+"""python -m radar: check data, score photographs, export maps, plan a run, measure what things cost."""
 
 import argparse
 import json
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 
@@ -14,6 +12,11 @@ def main() -> int:
     """Parse the command line and run the command. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m radar", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
+
+    check = commands.add_parser("check", help="read every image of a dataset and tell all that is wrong with it")
+    check.add_argument("dataset", help="dataset/category, a dataset, or any folder of photographs")
+    check.add_argument("--data-root", default="data/raw", help="where the unpacked originals lie (default data/raw)")
+    check.add_argument("--workers", type=int, help="processes that read images (default: one per core)")
 
     score = commands.add_parser("score", help="score a folder of photographs with a trained detector")
     score.add_argument("--detector", type=Path, required=True, help="results/<dataset>/<category>/<method>/seed<k>")
@@ -29,8 +32,25 @@ def main() -> int:
     bench.add_argument("--threads", type=int, default=2)
     bench.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
 
+    export = commands.add_parser("export", help="anomaly maps as TIFF, as MVTec AD's own evaluation reads them")
+    export.add_argument("--run", type=Path, required=True, help="results/<dataset>/<category>/<method>/seed<k>")
+    export.add_argument("--out", type=Path, required=True, help="folder for <category>/test/<defect>/<name>.tiff")
+
+    plan = commands.add_parser("plan", help="jobs, arithmetic, device-hours and disk of a run")
+    plan.add_argument("--configfile", type=Path, help="over config/config.yaml, e.g. config/paper.yaml")
+    plan.add_argument("--tflops", type=float, help="sustained TFLOP/s of the device (default: measured on this one)")
+    plan.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="to measure on")
+
+    metrics = commands.add_parser("bench-metrics", help="time and memory of evaluating many anomaly maps")
+    metrics.add_argument("--maps", type=int, default=10_000, help="how many (default 10000), and a tenth of them")
+    metrics.add_argument("--side", type=int, default=256, help="of a map in px (default 256)")
+    metrics.add_argument("--draws", type=int, default=1000, help="bootstrap resamples (default 1000)")
+
     arguments = parser.parse_args()
 
+    light = {"check": _check, "export": _export, "bench-metrics": _bench_metrics}  # these import no torch
+    if arguments.command in light:
+        return light[arguments.command](arguments)
     if arguments.command == "score":
         # Read when torch is loaded. OpenMP threads spin while they wait, which on an idle machine saves a sixth of the
         # time, and on a busy one costs forty times as much; the benchmark has the machine to itself, a user may not.
@@ -42,19 +62,78 @@ def main() -> int:
 
     try:
         arguments.device = choose_device(arguments.device)
-        return {"score": _score, "bench": _bench}[arguments.command](arguments)
+        return {"score": _score, "bench": _bench, "plan": _plan}[arguments.command](arguments)
     except (SeamError, OSError, RuntimeError) as error:
         print(f"radar: {error}", file=sys.stderr)
         return 2
 
 
+def _export(arguments: argparse.Namespace) -> int:
+    from radar.export import export_maps
+
+    try:
+        print(f"{export_maps(arguments.run, arguments.out)} maps: {arguments.out}")
+    except (OSError, ValueError) as error:
+        print(f"radar: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _bench_metrics(arguments: argparse.Namespace) -> int:
+    from radar.evaluation.bench import report
+
+    print(json.dumps(report(arguments.maps, arguments.side, arguments.draws), indent=1))
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    """0 if the data can be used, 1 if they cannot, 2 if there are none."""
+    from radar import configuration
+    from radar.data import check, manifest
+
+    try:
+        if Path(arguments.dataset).is_dir():
+            settings = configuration.origin("folder/x", "").settings
+            origins = {arguments.dataset: configuration.Origin(arguments.dataset, "folder", "", settings, False)}
+        else:
+            names = configuration.expand_datasets([arguments.dataset])
+            origins = {name: configuration.origin(name, arguments.data_root) for name in names}
+        usable = True
+        for name, origin in origins.items():
+            origin.check()
+            listing = manifest.listing(Path(origin.folder), origin.source, origin.category, origin.settings)
+            report = check.check(Path(origin.folder), listing, arguments.workers or check.processes(), name)
+            counts = Counter((row["split"], {0: "normal", 1: "defective", -1: "without label"}[row["label"]])
+                             for row in report.rows)
+            print(*check.lines(report.problems), sep="\n", end="\n" * bool(report.problems))
+            images = ", ".join(f"{count} {split} {label}" for (split, label), count in sorted(counts.items()))
+            print(f"{name}: {images or 'no image'}; {check.summary(report.problems)}")
+            usable &= not report.of("error")
+    except (configuration.ConfigurationError, manifest.DatasetError) as error:
+        print(f"radar: {error}", file=sys.stderr)
+        return 2
+    return 0 if usable else 1
+
+
 def _score(arguments: argparse.Namespace) -> int:
-    from radar.folder import score_folder
+    from radar.score import score_folder
     from radar.scoring import prepare_torch
 
     prepare_torch(os.cpu_count() or 1)
     unreadable = score_folder(arguments.detector, arguments.images, arguments.out, arguments.device)
     return 1 if unreadable else 0
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from radar.configuration import ConfigurationError
+    from radar.plan import plan, read_config
+
+    try:
+        print(plan(read_config(arguments.configfile), arguments.configfile, arguments.tflops, arguments.device))
+    except ConfigurationError as error:
+        print(f"radar: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def _bench(arguments: argparse.Namespace) -> int:

@@ -102,7 +102,7 @@ def test_a_bad_noise_predictor_is_named(predictor, words):
 
 
 @pytest.mark.parametrize("changes, words", [
-    ({"sedes": [1]}, "unknown key 'sedes'; allowed: ablation, datasets"),
+    ({"sedes": [1]}, "unknown key 'sedes'; allowed: ablation, data_root, datasets"),
     ({"noise_predictors__pixels__pacth": 3}, "unknown key 'pacth' in noise_predictors.pixels; allowed"),
     ({"seeds": []}, "seeds: "), ({"seeds": ["a"]}, "seeds.0: 'a' is not of type 'integer'"),
     ({"device": "tpu"}, "device: 'tpu' is not one of"),
@@ -118,9 +118,9 @@ def test_a_bad_value_is_named(changes, words):
 
 
 @pytest.mark.parametrize("name, words", [
-    ("nothing", "unknown dataset 'nothing'; known: elpv, printed, texture"),
+    ("nothing", "unknown dataset 'nothing'; known: btad, elpv, kolektorsdd, mpdd, mtd, mvtec_ad, printed, texture, visa"),
     ("texture/sand", "dataset 'texture' has no category 'sand'; it has: gravel, brick, grass"),
-    ("folder/mine", "put or link your images, in MVTec AD layout, at data/folder/mine"),
+    ("folder/mine", "put or link your images at data/folder/mine"),
 ])
 def test_an_unknown_dataset_is_named(name, words, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)

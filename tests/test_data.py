@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 
 from radar.data import elpv, manifest, printed, texture
 from radar.data.layout import LayoutWriter
-from radar.files import ROOT
+from radar.files import ROOT, sha256
 
 CATEGORIES = ("gravel", "brick", "grass")
 
@@ -27,13 +27,17 @@ def settings_of(source: str) -> dict:
     return yaml.safe_load((ROOT / "config" / "datasets" / f"{source}.yaml").read_text())["settings"]
 
 
+def build(folder: Path) -> pd.DataFrame:
+    return manifest.build(folder)[0]
+
+
 def pixels(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         return np.asarray(image)
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    return {path.relative_to(folder).as_posix(): manifest.sha256(path) for path in folder.rglob("*") if path.is_file()}
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in folder.rglob("*") if path.is_file()}
 
 
 def grey(value: int = 100, size: int = 16) -> np.ndarray:
@@ -126,7 +130,7 @@ def test_layout_refuses_what_does_not_fit(tmp_path, arguments):
 
 
 def test_printed_has_the_stated_images(printed_folder):
-    table = manifest.build(printed_folder)
+    table = build(printed_folder)
     settings = settings_of("printed")
     assert (table["split"] == "train").sum() == settings["train_normal"]
     assert ((table["split"] == "test") & (table["label"] == 0)).sum() == settings["test_normal"]
@@ -167,7 +171,7 @@ def test_sobel_energy_does_not_solve_printed(printed_folder):
         windows = np.lib.stride_tricks.sliding_window_view(energy, (32, 32))[::16, ::16]
         return [np.sqrt(energy.mean()), np.sqrt(windows.mean((2, 3)).max())]
 
-    table = manifest.build(printed_folder)
+    table = build(printed_folder)
     table = table.assign(features=[features(pixels(printed_folder / path)) for path in table["path"]])
     test = table[table["split"] == "test"]
     forest = IsolationForest(random_state=0).fit(table.loc[table["split"] == "train", "features"].tolist())
@@ -193,7 +197,7 @@ def test_pca_reconstruction_does_not_solve_printed(printed_folder):
         values = np.sort((total / np.maximum(count, 1)).ravel())
         return values[-len(values) // 100:].mean()
 
-    table = manifest.build(printed_folder)
+    table = build(printed_folder)
     train = [pixels(printed_folder / path) for path in table.loc[table["split"] == "train", "path"]]
     pca = PCA(0.9, svd_solver="full").fit(np.vstack([patches(image)[::2, ::2].reshape(-1, side**2) for image in train]))
     test = table[table["split"] == "test"]
@@ -211,7 +215,7 @@ def test_printed_defects_show_to_who_knows_the_strands(printed_folder):
         energy = ndimage.gaussian_filter(ndimage.gaussian_filter(min(residuals, key=np.var), 1.0) ** 2, 2.5)
         return np.sort(energy.ravel())[-60:].mean() / np.median(energy)
 
-    table = manifest.build(printed_folder)
+    table = build(printed_folder)
     test = table[table["split"] == "test"]
     test = test.assign(score=[score(pixels(printed_folder / path)) for path in test["path"]])
     assert 0.85 < roc_auc_score(test["label"], test["score"]) < 1
@@ -259,7 +263,7 @@ def test_texture_regions_are_disjoint_and_test_crops_overlap_by_a_quarter_at_mos
 
 
 def test_texture_has_the_stated_images(gravel_folder):
-    table = manifest.build(gravel_folder)
+    table = build(gravel_folder)
     assert table.groupby(["split", "label"]).size().to_dict() == {
         ("train", 0): 60, ("calibration", 0): 24, ("test", 0): 20, ("test", 1): 30}
     counts = table[table["label"] == 1].groupby(["defect", "severity"]).size()
@@ -305,7 +309,7 @@ def test_texture_is_reproducible_and_follows_its_seed(gravel_folder, tmp_path):
 def test_elpv_takes_only_certain_cells_of_one_kind(tmp_path):
     settings = settings_of("elpv") | {"train_normal": 6, "test_normal": 4, "test_defective": 5}
     elpv.prepare("mono", tmp_path / "mono", settings)
-    table = manifest.build(tmp_path / "mono")
+    table = build(tmp_path / "mono")
     assert table.groupby(["split", "defect"]).size().to_dict() == {
         ("train", ""): 6, ("test", ""): 4, ("test", "defective"): 5}
     assert (table["mask"] == "").all() and table["severity"].isna().all()
@@ -346,7 +350,7 @@ def test_manifest_of_a_folder_without_images_csv(user_folder):
     save(user_folder / "test/scratch/001.JPG", grey(70))
     save(user_folder / "ground_truth/scratch/001_mask.png", grey(255))
     save(user_folder / "test/dent/000.tiff", grey(80))  # no ground_truth/dent: image labels only
-    table = manifest.build(user_folder)
+    table = build(user_folder)
     assert list(table.columns) == list(manifest.COLUMNS)
     assert table["path"].tolist() == sorted(table["path"]) and len(table) == 8
     scratch = table.set_index("path").loc["test/scratch/001.JPG"]
@@ -354,25 +358,25 @@ def test_manifest_of_a_folder_without_images_csv(user_folder):
     dent = table.set_index("path").loc["test/dent/000.tiff"]
     assert (dent["label"], dent["mask"]) == (1, "")
     assert table.loc[table["split"] == "train", "label"].eq(0).all()
-    assert scratch["sha256"] == manifest.sha256(user_folder / "test/scratch/001.JPG")
+    assert scratch["sha256"] == sha256(user_folder / "test/scratch/001.JPG")
 
 
 def test_a_changed_pixel_changes_one_row(user_folder):
-    before = manifest.build(user_folder)
+    before = build(user_folder)
     save(user_folder / "train/good/002.png", grey(99))
-    after = manifest.build(user_folder)
+    after = build(user_folder)
     assert before.loc[before["sha256"] != after["sha256"], "path"].tolist() == ["train/good/002.png"]
 
 
 def test_manifest_survives_writing_and_reading(printed_folder, tmp_path):
-    table = manifest.build(printed_folder)
+    table = build(printed_folder)
     table.to_csv(tmp_path / "manifest.csv", index=False)
     pd.testing.assert_frame_equal(manifest.read(tmp_path / "manifest.csv"), table)
 
 
 def problems(folder: Path) -> list[str]:
     with pytest.raises(manifest.DatasetError) as caught:
-        manifest.build(folder)
+        build(folder)
     assert all("\n" not in line for line in caught.value.problems)
     return caught.value.problems
 
@@ -431,7 +435,7 @@ def test_images_csv_and_the_folder_must_agree(tmp_path):
     (tmp_path / "set/train/good/001.png").unlink()
     save(tmp_path / "set/test/good/001.png", grey(9))
     missing, unlisted = sorted(problems(tmp_path / "set"), key=lambda line: "not listed" in line)
-    assert "001.png: listed in images.csv, but missing" in missing
+    assert "001.png: listed, but missing" in missing
     assert "test/good/001.png: not listed in images.csv" in unlisted
 
 
@@ -448,8 +452,8 @@ def test_a_test_split_without_normal_or_without_defective_images_is_refused(tmp_
     with LayoutWriter(tmp_path / "set") as out:
         out.add(grey(1), "train")
     assert [line.partition(": ")[2] for line in problems(tmp_path / "set")] == [
-        "no normal test image; the metrics need normal and defective ones",
-        "no defective test image; the metrics need normal and defective ones"]
+        "no normal test image; the metrics need normal and defective ones (images without labels: test/ itself)",
+        "no defective test image; the metrics need normal and defective ones (images without labels: test/ itself)"]
 
 
 @pytest.mark.parametrize("line, expected", [
@@ -510,5 +514,5 @@ def test_hold_out_keeps_at_least_one_image_on_each_side():
 
 
 def test_hold_out_respects_a_calibration_split_that_is_there(gravel_folder):
-    table = manifest.build(gravel_folder)
+    table = build(gravel_folder)
     assert manifest.hold_out_calibration(table, 0.5, 0).equals(table)

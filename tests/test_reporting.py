@@ -405,8 +405,9 @@ def test_maps_of_a_method_share_one_colour_range(tree):
     rows = figures.chosen_images(manifest)
     maps = {}
     for method in METHODS:
-        arrays = tables.read_npz(tree / "results/printed/all" / method / "seed1" / "maps.npz")
-        maps[method] = figures.maps_of(arrays, rows["path"].tolist())
+        file = tree / "results/printed/all" / method / "seed1" / "maps.npz"
+        arrays = tables.read_npz(file)
+        maps[method] = figures.maps_of(file, rows["path"].tolist())
         everything = arrays["maps"].astype(float) * float(arrays["scale"])
         assert maps[method].low == pytest.approx(np.percentile(everything, 1), rel=1e-3)
         assert maps[method].high == pytest.approx(np.percentile(everything, 99.5), rel=1e-3)

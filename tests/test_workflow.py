@@ -260,6 +260,95 @@ def test_own_photographs_of_mixed_sizes_and_a_method_that_fails(run):
     assert refused.returncode == 1 and "train/good/31.png: cannot be read as an image" in refused.stdout
 
 
+def test_photographs_without_labels_get_scores_decisions_and_pictures(run):
+    folder, _ = run
+    unlabelled, generator = folder / "data/folder/unlabelled", np.random.default_rng(1)
+    unlabelled.mkdir(parents=True)
+    for i in range(30):
+        Image.fromarray(grain(generator, defect=i == 7)[0]).save(unlabelled / f"{i:02d}.png")
+    result = snakemake(folder, "--config", "datasets=[folder/unlabelled]", "methods=[pca,gaussian]")
+    assert result.returncode == 0, result.stdout[-5000:]
+    out = folder / "results/folder/unlabelled/pca/seed0"
+    decisions = pd.read_csv(out / "decisions.csv").set_index("file")
+    assert len(decisions) == 30 and decisions["score"].idxmax() == "07.png" and decisions.loc["07.png", "decision"] == 1
+    assert (decisions["decision"] == (decisions["score"] > decisions["threshold"])).all()
+    assert len(list((out / "overlays").glob("*.png"))) == 30
+    record = json.loads((out / "metrics.json").read_text())
+    assert record["n_test_unlabelled"] == 30 and set(record["metrics"].values()) == {None}
+    assert "30 test images without labels" in (folder / "results/tables/main.md").read_text()
+
+
+def test_originals_are_read_where_they_lie_and_the_tables_have_a_mean_over_categories(run, tmp_path):
+    folder, _ = run
+    generator = np.random.default_rng(2)
+    for category in ("01", "02", "03"):
+        for place, count, defect in (("train/ok", 20, False), ("test/ok", 6, False), ("test/ko", 6, True)):
+            for number in range(count):
+                image, mask = grain(generator, defect)
+                for name, array in ((place, image), *([("ground_truth/ko", 255 * mask.astype(np.uint8))] * defect)):
+                    path = tmp_path / "btad" / category / name / f"{number:04d}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(array).save(path)
+    size = sum(path.stat().st_size for path in (folder / "data").rglob("*") if path.is_file())
+    arguments = ("--config", "datasets=[btad]", "methods=[pca,gaussian]", f"data_root={tmp_path}", "seeds=[0]")
+    result = snakemake(folder, *arguments)
+    assert result.returncode == 0, result.stdout[-5000:]
+    assert size == sum(path.stat().st_size for path in (folder / "data").rglob("*") if path.is_file())
+    table = pd.read_csv(folder / "results/tables/main.csv", dtype={"category": str}).set_index(
+        ["category", "method", "metric"])["mean"]
+    for metric in ("image_auroc", "pixel_aupro", "f1"):
+        parts = [table[category, "pca", metric] for category in ("01", "02", "03")]
+        assert table["mean of 3", "pca", metric] == pytest.approx(np.mean(parts)) and np.mean(parts) > 0.5
+    text = (folder / "results/tables/main.md").read_text()
+    assert "## btad/mean of 3" in text and "## btad: image AUROC by category" in text and "| 02 " in text
+    again = snakemake(folder, *arguments)
+    assert again.returncode == 0 and "Nothing to be done" in again.stdout
+    # a new file concerns its own category only
+    Image.fromarray(grain(generator)[0]).save(tmp_path / "btad/01/test/ok/0006.png")
+    more = snakemake(folder, *arguments, "--dry-run")
+    assert "btad/01 seed 0: fit and score pca" in more.stdout and "btad/02" not in more.stdout
+    missing = snakemake(folder, "--config", "datasets=[mvtec_ad/tile]", f"data_root={tmp_path}")
+    assert missing.returncode == 1 and f"no folder {tmp_path}/mvtec_ad: put or link" in missing.stdout
+
+
+def test_the_paper_run_is_complete(run):
+    """Its dry run counts every job, on data that need not be there; the plan says the same number."""
+    folder, _ = run
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "--quiet", "rules", "--configfile",
+               "config/paper.yaml"]
+    dry = subprocess.run(command, cwd=folder, env=environment(folder), text=True, capture_output=True)
+    assert dry.returncode == 0, dry.stderr
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", dry.stdout + dry.stderr, flags=re.MULTILINE))
+    datasets, seeds, methods, predictors = 15 + 12 + 1 + 1, 5, 14, 3
+    assert int(jobs["fit_and_score"]) == int(jobs["evaluate"]) == datasets * seeds * methods
+    assert int(jobs["train_noise_predictor"]) == datasets * seeds * predictors
+    assert int(jobs["time_methods"]) == int(jobs["maps_figure"]) == datasets
+
+
+def test_slurm_gets_every_kind_of_job_with_its_resources(run, tmp_path):
+    """The real plugin with an sbatch that writes down what it is asked for, and refuses."""
+    folder = tmp_path / "copy"
+    shutil.copytree(run[0], folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    asked = tmp_path / "asked"
+    for name, script in (("sbatch", f'printf "%s\\n" "$*" >> {asked}; echo refused >&2; exit 1'), ("sacct", "exit 0"),
+                         ("squeue", "exit 0"), ("scontrol", "exit 0"), ("sacctmgr", "exit 0"), ("sinfo", "exit 0")):
+        path = tmp_path / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+    for rule, expected in (("train_noise_predictor", ["-p gpu", "--mem 16000", "-t 720", "--cpus-per-task=4", "--gpus=1"]),
+                           ("evaluate", ["-p cpu", "--mem 1500", "-t 60", "--cpus-per-task=1"]),
+                           ("time_methods", ["-p gpu", "--exclusive", "--cpus-per-task=8", "--gpus=1"])):
+        asked.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/slurm", "--configfile",
+                   "tests/tiny.yaml", "--forcerun", rule]
+        done = subprocess.run(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              env=environment(folder) | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"})
+        assert done.returncode == 1 and asked.exists(), done.stdout[-3000:]
+        lines = [line for line in asked.read_text().splitlines() if f"rule_{rule}" in line]
+        assert lines and all(part in line for line in lines for part in expected), lines[:2]
+
+
 def test_the_ablation_runs_once_reports_all_kinds_of_studies_and_names_what_failed(run):
     folder, _ = run
     arguments = ("ablation", "--config", "ablation=tests/tiny_ablation.yaml")

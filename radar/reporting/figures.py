@@ -27,6 +27,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocat
 from PIL import Image
 
 from radar.files import atomic
+from radar.mapfile import read_maps, read_scale
 
 # Blue, orange, purple, black, sky blue, vermillion; bluish green comes last, far from vermillion; yellow is too pale.
 COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#000000", "#56B4E9", "#D55E00", "#009E73")
@@ -351,6 +352,8 @@ def chosen_images(manifest: pd.DataFrame, most: int = 9) -> pd.DataFrame:
     manifest: path, split, label, defect, severity, mask. The lower of two middle severities counts as the middle.
     """
     test = manifest[manifest["split"] == "test"]
+    if (test["label"] == -1).any():  # without labels: spread over all
+        return test.iloc[np.unique(np.linspace(0, len(test) - 1, min(most, len(test))).round().astype(int))]
     rows = [test[test["label"] == 0].head(1)]
     for _, images in test[test["label"] == 1].groupby("defect", sort=False):
         values = np.sort(images["severity"].dropna().unique())
@@ -368,20 +371,30 @@ class Maps:
     high: float
 
 
-def maps_of(arrays: Mapping[str, np.ndarray], paths: Sequence[str]) -> Maps:
+def maps_of(file: Path, paths: Sequence[str]) -> Maps:
     """The maps of `paths` out of maps.npz; range: 1st to 99.5th percentile of all maps in it.
 
-    Raises KeyError with the path if one has no map.
+    Raises ValueError if the file is damaged, KeyError with the path if one has no map.
     """
-    sizes = arrays["shapes"].astype(np.int64).prod(axis=1)
-    ends = sizes.cumsum()
-    place = {str(path): index for index, path in enumerate(arrays["paths"])}
-    flat, scale = arrays["maps"], float(arrays["scale"])
-    shown = {path: flat[ends[i] - sizes[i]: ends[i]].reshape(arrays["shapes"][i]).astype(np.float32) * scale
-             for path in paths for i in [place[path]]}
-    # At most four million values: the percentiles of more would not differ in the digits shown.
-    low, high = np.percentile(flat[:: max(1, flat.size // 4_000_000)].astype(np.float32), [1, 99.5]) * scale
-    return Maps(shown, float(low), float(high) if high > low else float(low) + 1e-12)
+    scale, wanted, shown, pixels = read_scale(file), set(paths), {}, np.zeros(2**16, np.int64)
+    for path, one in read_maps(file):
+        pixels += np.bincount(one.view(np.uint16).ravel(), minlength=2**16)  # a float16 has no more values than that
+        if path in wanted:
+            shown[path] = one.astype(np.float32) * scale
+    if missing := [path for path in paths if path not in shown]:
+        raise KeyError(missing[0])
+    values = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float64)
+    used = np.flatnonzero(pixels)
+    used = used[np.argsort(values[used])]
+    ends, last = np.cumsum(pixels[used]), pixels.sum() - 1
+
+    def percentile(share: float) -> float:  # as np.percentile does
+        before, after = (values[used[np.searchsorted(ends, place(share * last), side="right")]]
+                         for place in (np.floor, np.ceil))
+        return scale * (before + (after - before) * (share * last % 1))
+
+    low, high = percentile(0.01), percentile(0.995)
+    return Maps({path: shown[path] for path in paths}, float(low), float(high) if high > low else float(low) + 1e-12)
 
 
 def picture(path: Path, shape: tuple[int, int] | None, resample: Image.Resampling) -> np.ndarray:
@@ -393,10 +406,17 @@ def picture(path: Path, shape: tuple[int, int] | None, resample: Image.Resamplin
             image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
     except (OSError, SyntaxError, ValueError) as error:
         raise OSError(f"{path} cannot be read as an image: prepare the data with snakemake --cores all, "
-                      "or name its folder with --data-root") from error
+                      "or name its folder with --data") from error
     if shape is not None and image.size != (shape[1], shape[0]):
         image = image.resize((shape[1], shape[0]), resample)
     return np.asarray(image) / 255
+
+
+def kind_of(row) -> str:
+    """What a row of a manifest is called."""
+    if row.label == -1:
+        return Path(row.path).name
+    return "normal" if row.label == 0 else f"{row.defect} {severity_text(row.severity)}"
 
 
 @styled
@@ -416,7 +436,7 @@ def picture_grid(title: str, rows: pd.DataFrame, folder: Path, maps: Mapping[str
     side, gap = max(0.76, min(1.0, 6.4 / (len(shown) + 2))), 0.05
     fits = int(side / 0.056)  # characters
     heads = ["image", "truth", *(break_label(look[name].label, fits) for name in shown)]
-    names = [break_label("normal" if row.label == 0 else f"{row.defect} {severity_text(row.severity)}", fits)
+    names = [break_label(kind_of(row), fits)
              for row in rows.itertuples()]
     left = 0.1 + 0.115 * max(name.count("\n") + 1 for name in names)
     width = left + (side + gap) * len(heads) + 0.05

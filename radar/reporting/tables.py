@@ -32,6 +32,8 @@ METRICS = (
     "own_accuracy", "own_precision", "own_recall", "own_f1", "own_false_positive_rate",
     "pixel_auroc", "pixel_ap", "pixel_f1_max_oracle", "pixel_aupro",
 )
+# What the terminal and the tables by category show.
+SUMMARY = ("image_auroc", "f1", "false_positive_rate_measured", "pixel_auroc", "pixel_aupro")
 LOWER_IS_BETTER = frozenset({"false_positive_rate_measured", "own_false_positive_rate"})
 
 # metric, group, label within the group, full label. {promised} becomes the promised false-positive rate.
@@ -186,6 +188,42 @@ def grouped(runs: Sequence[Run]) -> dict[tuple[str, str], dict[str, list[Run]]]:
 # Statistics
 
 
+def mean_over_categories(runs: Sequence[Run]) -> list[Run]:
+    """A run per method and seed of every dataset with several categories: each metric's mean over them.
+
+    Only of methods and seeds that have all the categories, and of metrics that apply in all. Categories have other
+    images, so their draws are independent; they come from one seed, and are shuffled, by the category's place and alike
+    for all methods, so that equal numbers of images do not make them move together.
+    """
+    datasets: dict[str, dict[str, dict[tuple[str, int], Run]]] = {}
+    for run in runs:
+        dataset, category, method = (run.record[name] for name in KEY)
+        datasets.setdefault(dataset, {}).setdefault(category, {})[method, run.record["seed"]] = run
+    means = []
+    for dataset, categories in datasets.items():
+        if len(categories) < 2:
+            continue
+        everywhere = [key for key in next(iter(categories.values())) if all(key in one for one in categories.values())]
+        for key in everywhere:
+            parts = [one[key] for one in categories.values()]
+            metrics, draws = {}, {}
+            for name in parts[0].record["metrics"]:
+                values = [part.value(name) for part in parts]
+                metrics[name] = None if None in values else float(np.mean(values))
+                if None not in values and all(name in part.draws for part in parts):
+                    draws[name] = np.mean([part.draws[name][np.random.default_rng(place).permutation(
+                        len(part.draws[name]))] for place, part in enumerate(parts)], axis=0)
+            record = {"dataset": dataset, "category": f"mean of {len(categories)}", "method": key[0], "seed": key[1],
+                      "metrics": metrics, "provenance": parts[0].record.get("provenance"),
+                      "false_positive_rate": parts[0].record.get("false_positive_rate"),
+                      "calibration_too_small": any(part.record.get("calibration_too_small") for part in parts)}
+            record |= {name: sum(part.record.get(name) or 0 for part in parts)
+                       for name in ("n_test_normal", "n_test_anomalous")}
+            record["n_calibration"] = min(part.record.get("n_calibration") or 0 for part in parts)
+            means.append(Run(record, draws))
+    return means
+
+
 def seed_mean(runs: Sequence[Run], metric: str) -> np.ndarray | None:
     """Draws of the mean over seeds [D]: draw by draw, since they are paired. None if a run has no draws."""
     arrays = [run.draws[metric] for run in runs if metric in run.draws]
@@ -323,7 +361,10 @@ NOTHING = Cell(DASH)
 
 @dataclass
 class Block:
-    """One sub-table. columns: (group, label in the group, full label); rows: (method, its notes' numbers, cells)."""
+    """One sub-table. columns: (group, label in the group, full label); rows: (method, its notes' numbers, cells).
+
+    head: what the rows are.
+    """
 
     title: str
     caption: list[str]
@@ -331,6 +372,7 @@ class Block:
     columns: list[tuple[str, str, str]]
     rows: list[tuple[str, list[int], list[Cell]]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    head: str = "method"
 
 
 def short(value: float) -> str:
@@ -376,6 +418,33 @@ def main_blocks(runs: Sequence[Run], methods: Sequence[str] = (), labels: dict[s
         if not complete and group:
             block.warnings.append("Warning: a method is missing, so that no winner is named.")
         blocks.append(_fill(block, methods, cells, reasons, labels or {}))
+    return blocks
+
+
+def category_blocks(runs: Sequence[Run], means: Sequence[Run], methods: Sequence[str] = (),
+                    labels: dict[str, str] | None = None) -> list[Block]:
+    """For every dataset with several categories and every metric of the summary: a row per category and one of the
+    mean.
+
+    means: what mean_over_categories gave. Columns are the methods.
+    """
+    values = {row[:4]: row[4:7] for row in summarise([*runs, *means]).itertuples(index=False, name=None)}
+    blocks = []
+    for dataset in dict.fromkeys(run.record["dataset"] for run in means):
+        ours = [run for run in [*runs, *means] if run.record["dataset"] == dataset]
+        shown = list(dict.fromkeys(run.record["method"] for run in ours))
+        shown = [*(name for name in methods if name in shown), *(name for name in shown if name not in methods)]
+        names = [(labels or {}).get(name, name) for name in shown]
+        for metric, _, _, full in MAIN_COLUMNS:
+            if metric not in SUMMARY or all(run.value(metric) is None for run in ours):
+                continue
+            promised = " or ".join(map(percent, _unique(ours, "false_positive_rate")))
+            block = Block(f"{dataset}: {full.format(promised=promised)} by category", [], [],
+                          [("methods", name, name) for name in names], head="category")
+            for category in dict.fromkeys(run.record["category"] for run in ours):
+                block.rows.append((category, [], [cell(values.get((dataset, category, name, metric)), False)
+                                                  for name in shown]))
+            blocks.append(block)
     return blocks
 
 
@@ -439,10 +508,12 @@ def main_caption(runs: Sequence[Run]) -> list[str]:
     if not runs:
         return ["No method was evaluated."]
     seeds = _unique(runs, "seed")
-    return [f"Mean over {len(seeds)} seed{'s' * (len(seeds) != 1)} ({', '.join(map(str, seeds))}); "
-            f"{_span(_unique(runs, 'n_test_normal'))} normal and {_span(_unique(runs, 'n_test_anomalous'))} anomalous "
-            f"test images; threshold calibrated on {_span(_unique(runs, 'n_calibration'))} normal images."
-            + _commits(runs)]
+    without = [count for count in _unique(runs, "n_test_unlabelled") if count]
+    tested = (f"{_span(without)} test images without labels, so that there are scores, maps and decisions, and no "
+              "metrics" if without else f"{_span(_unique(runs, 'n_test_normal'))} normal and "
+              f"{_span(_unique(runs, 'n_test_anomalous'))} anomalous test images")
+    return [f"Mean over {len(seeds)} seed{'s' * (len(seeds) != 1)} ({', '.join(map(str, seeds))}); {tested}; threshold "
+            f"calibrated on {_span(_unique(runs, 'n_calibration'))} normal images." + _commits(runs)]
 
 
 def _commits(runs: Sequence[Run]) -> str:
@@ -535,7 +606,7 @@ def to_markdown(title: str, legend: Sequence[str], blocks: Sequence[Block]) -> s
     for block in blocks:
         lines = [" ".join(map(clean, block.caption)), *(f"**{clean(line)}**" for line in block.warnings)]
         parts += [f"## {clean(block.title)}", "\n\n".join(lines)]
-        head = ["method", *(clean(full) for *_, full in block.columns)]
+        head = [block.head, *(clean(full) for *_, full in block.columns)]
         parts.append(tabulate([row(*entry) for entry in block.rows], head, "github", disable_numparse=True))
         parts += [f"[{number}] {clean(note)}" for number, note in enumerate(block.notes, 1)]
     return "\n\n".join(parts) + "\n"
@@ -562,7 +633,7 @@ def to_latex(title: str, legend: Sequence[str], blocks: Sequence[Block]) -> str:
         lines += ["", rf"\begin{{{float_}}}", r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
                   rf"\caption{{{escape_latex(caption)}}}\label{{tab:{slug}}}\medskip",
                   rf"\begin{{tabular}}{{l{'r' * len(block.columns)}}}", r"\toprule",
-                  *_latex_head(block.columns), r"\midrule"]
+                  *_latex_head(block.columns, block.head), r"\midrule"]
         for label, numbers, cells in block.rows:
             marks = "".join(rf"\textsuperscript{{{number}}}" for number in numbers)
             lines.append(" & ".join([escape_latex(label) + marks, *map(_latex_cell, cells)]) + r" \\")
@@ -579,7 +650,7 @@ def _latex_cell(cell: Cell) -> str:
     return rf"{text}\,{{\tiny$\pm${escape_latex(cell.spread)}}}" if cell.spread else text
 
 
-def _latex_head(columns: Sequence[tuple[str, str, str]]) -> list[str]:
+def _latex_head(columns: Sequence[tuple[str, str, str]], head: str) -> list[str]:
     """Group names over their rules, then the labels; what stands in brackets goes to a second line."""
     groups = [(group, len(list(members))) for group, members in groupby(columns, key=lambda column: column[0])]
     ends = list(accumulate((n for _, n in groups), initial=1))
@@ -588,14 +659,13 @@ def _latex_head(columns: Sequence[tuple[str, str, str]]) -> list[str]:
     lines = [[rf"\multicolumn{{{n}}}{{c}}{{{escape_latex(group)}}}" for group, n in groups],
              [escape_latex(first) for first, _, _ in halves],
              [escape_latex((mark + rest).strip()) for _, mark, rest in halves]]
-    upper, middle, lower = (" & ".join(["method" if line is lines[1] else "", *line]) + r" \\" for line in lines)
+    upper, middle, lower = (" & ".join([head if line is lines[1] else "", *line]) + r" \\" for line in lines)
     return [upper, " ".join(rules), middle, lower]
 
 
 def terminal_summary(accuracy: Sequence[Block], timing: Sequence[Block]) -> str:
     """The main numbers of main_blocks and timing_blocks as plain text of at most 110 columns."""
-    shown = ("image_auroc", "f1", "false_positive_rate_measured", "pixel_auroc", "pixel_aupro")
-    where = [index for index, (metric, *_) in enumerate(MAIN_COLUMNS) if metric in shown]
+    where = [index for index, (metric, *_) in enumerate(MAIN_COLUMNS) if metric in SUMMARY]
     times = {(block.title, label): cells for block in timing for label, _, cells in block.rows}
     untimed = {(block.title, label): [block.notes[number - 1] for number in numbers]
                for block in timing for label, numbers, _ in block.rows}

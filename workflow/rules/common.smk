@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -41,7 +42,8 @@ except ConfigurationError as error:
 SEEDS = config["seeds"]
 PYTHON = shlex.quote(sys.executable)
 # A rule that asks for a GPU runs one at a time where gpu=1: ask only where there is one.
-HAS_GPU = config["device"] != "cpu" and shutil.which("nvidia-smi") is not None
+# On a cluster the machine that reads this has none: there the profile says device=cuda.
+HAS_GPU = config["device"] == "cuda" or config["device"] == "auto" and shutil.which("nvidia-smi") is not None
 GPU = 1 if HAS_GPU else 0
 
 RUN = "results/{dataset}/{category}"
@@ -58,31 +60,58 @@ wildcard_constraints:
 
 
 def code(*names):
-    """Files of the packages: a change in one of them recomputes what depends on it, and nothing else."""
-    return [f"{workflow.basedir}/{name}" if not Path(name).is_absolute() else name for name in names]
+    """Files of the packages: a change in one of them recomputes what depends on it, and nothing else.
+
+    They are local wherever the results are kept.
+    """
+    return [local(str(Path(workflow.basedir, name))) for name in names]
 
 
 READING_CODE = code("radar/data/images.py", "radar/data/photos.py")
+LISTING_CODE = code(*(f"radar/data/{name}.py" for name in ("manifest", "check", "listing", "folder", "photos")), "workflow/scripts/manifest.py")
 NETWORK_CODE = READING_CODE + code("radar/diffusion.py", "radar/networks.py", "radar/training.py")
 SCORING_CODE = NETWORK_CODE + code(
-    "radar/patches.py", "radar/maps.py", "radar/detector.py", "radar/scoring.py", "workflow/scripts/detect.py",
+    "radar/patches.py", "radar/maps.py", "radar/mapfile.py", "radar/detector.py", "radar/scoring.py", "workflow/scripts/detect.py",
 )
 EVALUATION_CODE = code(
     *(f"radar/evaluation/{name}.py" for name in ("evaluate", "metrics", "curves", "bootstrap", "calibration")),
-    "radar/data/photos.py",
+    "radar/data/photos.py", "radar/mapfile.py",
     "workflow/scripts/evaluate.py",
 )
 
 
+@lru_cache
+def origin(name):
+    """Where the images of <dataset>/<category> lie, and who lists them."""
+    return configuration.origin(name, config["data_root"])
+
+
+def origin_of(wildcards):
+    return origin(f"{wildcards.dataset}/{wildcards.category}")
+
+
+def check_origins():
+    """Before anything is done: are the originals there?"""
+    lines = []
+    for name in DATASETS:
+        try:
+            origin(name).check()
+        except ConfigurationError as error:
+            lines.append(str(error))
+    if lines:
+        raise WorkflowError("\n".join(dict.fromkeys(lines)))
+
+
 def data_folder(wildcards):
-    """Where the dataset's images lie: a DVC output, or, below data/folder, the user's own."""
-    return f"data/{wildcards.dataset}/{wildcards.category}"
+    """The folder that the manifest's paths are relative to."""
+    return origin_of(wildcards).folder
 
 
-def folder_state(folder):
-    """Number of files and latest change: when it differs, the user's folder is read anew."""
-    times = [path.stat().st_mtime for path in Path(folder).rglob("*") if path.is_file()]
-    return [len(times), max(times, default=0)]
+@lru_cache
+def images_state(dataset, category):
+    """What tells that images of a category were changed, added or removed since they were read."""
+    folder = Path(origin(f"{dataset}/{category}").folder)
+    return configuration.folder_state(folder / category if (folder / category).is_dir() else folder)
 
 
 def as_json(value):
@@ -115,7 +144,8 @@ def method_code(method):
     predictor = PREDICTORS.get(METHODS[method].get("noise_predictor"), {})
     own = METHODS[method]["class"].startswith("radar.")
     on_features = "features" in (predictor.get("space"), (METHODS[method].get("settings") or {}).get("space"))
-    return [CLASS_FILES[method]] + code(
+    return code(
+        CLASS_FILES[method],
         # RADAR's judges and its choice without labels are part of the method
         *(["radar/forest.py", "radar/normal.py", "radar/selection.py", "radar/synthetic.py"] if own else []),
         *(["radar/synthetic.py"] if "training" in METHODS[method] else []),
@@ -135,11 +165,20 @@ def predictor_files(wildcards):
     )
 
 
+def detectors_of(wildcards):
+    """All files of the timed detectors of a dataset, and of the noise predictors that they stand on."""
+    names = {method["noise_predictor"] for method in METHODS.values() if "noise_predictor" in method}
+    where = {"dataset": wildcards.dataset, "category": wildcards.category, "seed": SEEDS[0]}
+    return expand(f"{DETECTOR}/detector.safetensors", method=METHODS, **where) + expand(
+        f"{PREDICTOR}/noise_predictor.{{suffix}}", predictor=sorted(names), suffix=["json", "safetensors"], **where
+    )
+
+
 def group_files(wildcards):
     """What the variants of a group depend on: their classes' files, and their noise predictor."""
     methods = [one["method"] for one in VARIANTS if one["group"] == wildcards.group]
     files = sorted({str(configuration.class_file(method["class"], wildcards.group)) for method in methods})
-    files += code(*(f"radar/{name}.py" for name in ("forest", "normal", "selection", "synthetic", "features", "simplex")))
+    files = code(*files, *(f"radar/{name}.py" for name in ("forest", "normal", "selection", "synthetic", "features", "simplex")))
     if name := methods[0].get("noise_predictor"):
         keys = {key: wildcards[key] for key in ("dataset", "category", "seed")}
         files += expand(f"{PREDICTOR}/noise_predictor.{{suffix}}", predictor=name, suffix=["json", "safetensors"], **keys)

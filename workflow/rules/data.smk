@@ -1,42 +1,51 @@
-# DVC prepares the data, Snakemake takes over from the manifest: one row per image with its sha256. The same bytes
-# give the same manifest, so a `dvc checkout` reruns nothing and a changed image reruns what it must.
+# DVC prepares the generated datasets; originals and your own photographs are read where they lie. Snakemake takes over
+# from the manifest: one row per image with its sha256, written once the data have passed every check. A `dvc checkout`
+# of the same bytes reruns nothing; originals and photographs are read again when a file's time has changed.
 
 rule prepare:
     input:
-        code(
-            "radar/data/{dataset}.py", "radar/data/layout.py", "radar/data/defects.py", "radar/data/manifest.py",
-            "config/datasets/{dataset}.yaml", "workflow/scripts/manifest.py",
-        ),
+        LISTING_CODE,
+        code("radar/data/{dataset}.py", "radar/data/layout.py", "radar/data/defects.py", "config/datasets/{dataset}.yaml"),
     output:
         f"{RUN}/manifest.csv",
+        f"{RUN}/check.json",
     log:
         f"{RUN}/manifest.log",
     wildcard_constraints:
-        dataset=rf"(?!{configuration.USER_DATASET}/)[A-Za-z0-9_.-]+",
+        dataset="|".join(configuration.generated_datasets()),
     params:
         folder=data_folder,
     resources:
         dvc=1,
+    priority: 100
     message:
         "{wildcards.dataset}/{wildcards.category}: prepare the data"
     shell:
         "(PATH=$(dirname {PYTHON}):$PATH {PYTHON} -m dvc repro --single-item data@{wildcards.dataset}-{wildcards.category} && "
-        "{PYTHON} workflow/scripts/manifest.py {params.folder} {output}) 2>&1 | tee {log}"
+        "{PYTHON} workflow/scripts/manifest.py {params.folder} {output[0]}) 2>&1 | tee {log}"
 
 
-rule read_folder:
+rule read_data:
     input:
-        code("radar/data/manifest.py", "workflow/scripts/manifest.py"),
+        LISTING_CODE,
+        lambda wildcards: code(f"radar/data/{origin_of(wildcards).source}.py"),
     output:
         f"{RUN}/manifest.csv",
+        f"{RUN}/check.json",
     log:
         f"{RUN}/manifest.log",
-    wildcard_constraints:
-        dataset=configuration.USER_DATASET,
     params:
         folder=data_folder,
-        state=lambda wildcards: folder_state(data_folder(wildcards)),
+        source=lambda wildcards: origin_of(wildcards).source,
+        settings=lambda wildcards: as_json(origin_of(wildcards).settings),
+        state=lambda wildcards: images_state(wildcards.dataset, wildcards.category),
+    priority: 100  # what is wrong with the data is told before the first training
+    threads: workflow.cores
     message:
-        "{wildcards.category}: read your images in {params.folder}"
+        "{wildcards.dataset}/{wildcards.category}: read and check the images in {params.folder}"
     shell:
-        "{PYTHON} workflow/scripts/manifest.py {params.folder} {output} 2>&1 | tee {log}"
+        "{PYTHON} workflow/scripts/manifest.py {params.folder} {output[0]} --source {params.source} "
+        "--category {wildcards.category} --settings {params.settings:q} --workers {threads} 2>&1 | tee {log}"
+
+
+ruleorder: prepare > read_data

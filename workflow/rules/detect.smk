@@ -5,7 +5,7 @@ rule fit_and_score:
         SCORING_CODE,
         lambda wildcards: method_code(wildcards.method),
         predictor_files,
-        method="config/methods/{method}.yaml",
+        method=local("config/methods/{method}.yaml"),
         manifest=f"{RUN}/manifest.csv",
     output:
         f"{DETECTOR}/scores.csv",

@@ -25,3 +25,23 @@ rule evaluate:
         "--manifest {input.manifest} --data {params.data} --protocol {params.protocol:q} "
         "--longest-side {params.longest_side} "
         "--out $(dirname {output[0]}) 2>&1 | tee {log}"
+
+
+# Photographs without labels have no metrics; their user looks at the pictures.
+rule overlays:
+    input:
+        code("radar/overlay.py", "radar/mapfile.py", "workflow/scripts/overlays.py"),
+        f"{DETECTOR}/scores.csv",
+        f"{DETECTOR}/maps.npz",
+        f"{DETECTOR}/detector.json",
+    output:
+        f"{DETECTOR}/decisions.csv",
+        directory(f"{DETECTOR}/overlays"),
+    log:
+        f"{DETECTOR}/overlays.log",
+    params:
+        data=data_folder,
+    message:
+        "{wildcards.dataset}/{wildcards.category} seed {wildcards.seed}: decisions and overlays of {wildcards.method}"
+    shell:
+        "{PYTHON} workflow/scripts/overlays.py --run $(dirname {output[0]}) --data {params.data} 2>&1 | tee {log}"

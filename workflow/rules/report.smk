@@ -13,12 +13,15 @@ FIGURES = expand(
     suffix=["png", "pdf"],
 )
 TABLE_CODE = code("radar/reporting/tables.py", "radar/evaluation/bootstrap.py")
-FIGURE_CODE = TABLE_CODE + code("radar/reporting/figures.py", "workflow/scripts/figures.py")
+FIGURE_CODE = TABLE_CODE + code("radar/reporting/figures.py", "radar/mapfile.py", "workflow/scripts/figures.py")
 RECORDS = per_dataset(f"{DETECTOR}/metrics.json", method=METHODS, seed=SEEDS)
 SAMPLES = per_dataset(f"{DETECTOR}/bootstrap.npz", method=METHODS, seed=SEEDS)
 SCORES = per_dataset(f"{DETECTOR}/scores.csv", method=METHODS, seed=SEEDS)
 TIMINGS = per_dataset(f"{DETECTOR}/timing.json", method=METHODS, seed=SEEDS[0])
 MANIFESTS = per_dataset(f"{RUN}/manifest.csv")
+# Of photographs without labels there is no metric to report: decisions and pictures instead.
+UNLABELLED = [name for name in DATASETS if not configuration.has_labels(name)]
+OVERLAYS = expand(f"results/{{name}}/{{method}}/seed{SEEDS[0]}/decisions.csv", name=UNLABELLED, method=METHODS)
 FIGURE_INPUTS = {
     "accuracy_latency": RECORDS + SAMPLES + TIMINGS,
     "roc": RECORDS + SCORES + MANIFESTS,
@@ -33,10 +36,11 @@ rule tables:
     input:
         TABLE_CODE,
         code("workflow/scripts/tables.py"),
-        expand("config/methods/{method}.yaml", method=METHODS),
+        code(*(f"config/methods/{name}.yaml" for name in METHODS)),
         RECORDS,
         SAMPLES,
         TIMINGS,
+        per_dataset(f"{RUN}/check.json"),
     output:
         report(
             TABLES,
@@ -50,7 +54,8 @@ rule tables:
     message:
         "write the tables"
     shell:
-        "{PYTHON} workflow/scripts/tables.py {params.arguments} --out results/tables 2>&1 | tee {log}"
+        "{PYTHON} workflow/scripts/tables.py {params.arguments} --results $(dirname $(dirname {output[0]})) "
+        "--out $(dirname {output[0]}) 2>&1 | tee {log}"
 
 
 rule figure:
@@ -75,7 +80,7 @@ rule figure:
         "draw {wildcards.figure}"
     shell:
         "{PYTHON} workflow/scripts/figures.py --figure {wildcards.figure} {params.arguments} --networks {params.networks} "
-        "--out results/figures 2>&1 | tee {log}"
+        "--results $(dirname $(dirname {output[0]})) --out $(dirname {output[0]}) 2>&1 | tee {log}"
 
 
 rule maps_figure:
@@ -102,4 +107,5 @@ rule maps_figure:
         "{wildcards.dataset}/{wildcards.category}: draw images, truth and maps"
     shell:
         "{PYTHON} workflow/scripts/figures.py --figure maps --datasets {wildcards.dataset}/{wildcards.category} "
-        "--methods {params.methods} --seeds {params.seed} --out results/figures 2>&1 | tee {log}"
+        "--methods {params.methods} --seeds {params.seed} --data {wildcards.dataset}/{wildcards.category}={params.data} "
+        "--results $(dirname $(dirname {output[0]})) --out $(dirname {output[0]}) 2>&1 | tee {log}"

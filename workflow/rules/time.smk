@@ -4,6 +4,7 @@ rule time_methods:
     input:
         code("radar/evaluation/timing.py", "workflow/scripts/time_methods.py"),
         detectors=expand(f"{RUN}/{{method}}/seed{SEEDS[0]}/detector.json", method=METHODS, allow_missing=True),
+        files=detectors_of,
         manifest=f"{RUN}/manifest.csv",
     output:
         expand(f"{RUN}/{{method}}/seed{SEEDS[0]}/timing.json", method=METHODS, allow_missing=True),

@@ -20,7 +20,8 @@ from radar.diffusion import NoisePredictor
 from radar.evaluation.calibration import conformal_threshold
 from radar.features import FeatureError
 from radar.files import ROOT, atomic, provenance, sha256, write_json
-from radar.scoring import check_seam, choose_device, image_set, pack_maps, prepare_torch, score_images
+from radar.mapfile import MapWriter
+from radar.scoring import check_seam, choose_device, image_set, prepare_torch, score_images
 from radar.training import Training, exclusive, forget_checkpoint
 
 # What a user can mend, and what says so in one line; anything else shows where it was raised, too.
@@ -46,7 +47,8 @@ def training_of(method: dict, name: str, arguments: argparse.Namespace, out: Pat
     if "training" not in method:
         return None
     code = [*sorted((ROOT / "radar").glob("*.py")), class_file(method["class"], name)]
-    identity = {"torch": torch.__version__, "device": device, "method": method, "manifest": sha256(arguments.manifest),
+    identity = {"torch": torch.__version__, "device": device.partition(":")[0], "method": method,
+                "manifest": sha256(arguments.manifest),
                 "calibration_fraction": arguments.calibration_fraction, "longest_side": arguments.longest_side,
                 "code": [sha256(path) for path in code]}
     dataset, category, _, run = out.parts[-4:]
@@ -68,8 +70,9 @@ def fit_and_score(method: dict, name: str, images: dict[str, ImageSet], predicto
 
     dataset, category, _, run = out.parts[-4:]
     what = f"{name} {dataset}/{category} {run}"
-    calibrated, scored = (score_images(detector, images[split], method=name, description=f"{what} {split}")
-                          for split in ("calibration", "test"))
+    calibrated = score_images(detector, images["calibration"], method=name, description=f"{what} calibration")
+    with MapWriter(out / "maps.npz", images["test"].paths) as writer:
+        scored = score_images(detector, images["test"], method=name, description=f"{what} test", writer=writer)
 
     curve = training.curve if training else []
     if training and curve:
@@ -80,20 +83,18 @@ def fit_and_score(method: dict, name: str, images: dict[str, ImageSet], predicto
         trained = json.loads((predictor_path / "noise_predictor.json").read_text())["provenance"]["training"]
     # The pixel threshold of the overlays: at most the promised share of normal images has a pixel above it.
     rate = arguments.false_positive_rate
-    peaks = np.array([one.max() for one in calibrated.maps], dtype=np.float64)
     detector.save(out, {
         "method": method, "name": name, "seed": arguments.seed, "channels": images["train"].channels,
         "longest_side": images["train"].longest_side, "false_positive_rate": rate,
         "n_calibration": len(images["calibration"]), "nfe": detector.nfe, "parameters": detector.parameters(),
-        "threshold": conformal_threshold(calibrated.score, rate), "map_threshold": conformal_threshold(peaks, rate),
+        "threshold": conformal_threshold(calibrated.score, rate),
+        "map_threshold": conformal_threshold(calibrated.peak, rate),
         "chosen": detector.chosen(), "training": trained,
         "noise_predictor": None if predictor is None else {
             "path": os.path.relpath(predictor_path, out), "sha256": predictor.sha256},
         "provenance": provenance(vars(arguments), **inputs, code=class_file(method["class"], name)),
     })
     check_seam(detector, load(out, device)[0], images["calibration"], name)
-    with atomic(out / "maps.npz") as temporary:
-        np.savez(temporary, **pack_maps(scored.maps, images["test"].paths))
     with atomic(out / "scores.csv") as temporary:
         parts = (("calibration", calibrated), ("test", scored))
         pd.concat([

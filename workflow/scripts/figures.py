@@ -19,12 +19,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, required=True, help="timing and maps are of the first")
     parser.add_argument("--labels", nargs="*", default=[], metavar="NAME=LABEL", help="what to call a method")
     parser.add_argument("--networks", nargs="*", default=[], metavar="NAME", help="what was trained (for loss)")
-    parser.add_argument("--data-root", type=Path, default=Path("data"), metavar="FOLDER",
-                        help="where <dataset>/<category> lie (for maps)")
+    parser.add_argument("--data", nargs="*", default=[], metavar="DATASET/CATEGORY=FOLDER",
+                        help="what image paths are relative to (for maps), where it is not data/DATASET/CATEGORY")
     parser.add_argument("--out", type=Path, default=Path("results/figures"), metavar="FOLDER")
     parser.add_argument("--partial", action="store_true", help="show what is there and name what is missing")
     args = parser.parse_args()
-    for given, mark in [(name, "/") for name in args.datasets] + [(pair, "=") for pair in args.labels]:
+    for given, mark in [(name, "/") for name in args.datasets] + [(pair, "=") for pair in (*args.labels, *args.data)]:
         if mark not in given:
             parser.error(f"{given}: write " + ("dataset/category" if mark == "/" else "name=label"))
     return args
@@ -36,8 +36,10 @@ class Source:
     def __init__(self, args: argparse.Namespace):
         self.args = args
         self.missing: list[tables.Missing] = []
+        self.unlabelled: list[str] = []
         labels = dict(pair.split("=", 1) for pair in args.labels)
         self.look = figures.looks(args.methods, labels)
+        self.data = dict(pair.split("=", 1) for pair in args.data)
 
     def files(self, name: str, *, methods: list[str] | None = None, seeds: list[int] | None = None,
               datasets: list[str] | None = None) -> list[Path]:
@@ -55,7 +57,8 @@ class Source:
         """One line that names the methods of which not everything is there."""
         names = dict.fromkeys(f"{self.look[method].label if method in self.look else method} on {dataset}/{category}"
                               for dataset, category, method, _ in self.missing)
-        return ["Missing, at least in part: " + ", ".join(names) + "."] if names else []
+        return [f"Missing, at least in part: {', '.join(names)}."] * bool(names) + [
+            f"Without labels: {', '.join(self.unlabelled)}."] * bool(self.unlabelled)
 
     def records(self) -> list[dict]:
         return [tables.read_json(path, ("dataset", "category", "method", "seed", "metrics", "by_defect",
@@ -74,6 +77,9 @@ def roc(source: Source):
     for pair in source.args.datasets:
         scored = source.files("scores.csv", datasets=[pair])
         labels = source.manifest(pair).query("split == 'test'").set_index("path")["label"] if scored else None
+        if scored and (labels == -1).all():
+            source.unlabelled.append(pair)
+            continue
         for path in scored:
             scores = tables.read_csv(path, ("path", "split", "score")).query("split == 'test'")
             known = labels.reindex(scores["path"])
@@ -110,12 +116,13 @@ def maps(source: Source):
         rows = figures.chosen_images(source.manifest(pair))
         found = {}
         for path in source.files("maps.npz", datasets=[pair], seeds=source.args.seeds[:1]):
-            arrays = tables.read_npz(path, ("paths", "shapes", "maps", "scale"))
             try:
-                found[path.parts[-3]] = figures.maps_of(arrays, rows["path"].tolist())
-            except (KeyError, ValueError) as error:
+                found[path.parts[-3]] = figures.maps_of(path, rows["path"].tolist())
+            except KeyError as error:
                 raise InputError(f"{path} has no map of {error}: delete it and run snakemake --cores all") from None
-        yield stem, figures.picture_grid(title, rows, source.args.data_root / pair, found, source.look, source.notes())
+            except ValueError as error:
+                raise InputError(f"{error}: delete it and run snakemake --cores all") from None
+        yield stem, figures.picture_grid(title, rows, Path(source.data.get(pair, f"data/{pair}")), found, source.look, source.notes())
 
 
 def loss(source: Source):

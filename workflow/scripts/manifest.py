@@ -1,21 +1,37 @@
-"""Write the manifest of a prepared dataset, or of a user's folder: one row per image, with its sha256."""
+"""Check a dataset and write its manifest, one row per image with its sha256, and what the check found beside it."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
-from radar.data import manifest
-from radar.files import atomic
+from radar.data import check, manifest
+from radar.files import atomic, write_json
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("out", type=Path, help="results/<dataset>/<category>/manifest.csv; check.json is put beside it")
+    parser.add_argument("--source", default="folder", help="module of radar.data that lists the images")
+    parser.add_argument("--category", default="")
+    parser.add_argument("--settings", type=json.loads, help="of the source, as JSON")
+    parser.add_argument("--workers", type=int, default=1, help="processes that read images")
     arguments = parser.parse_args()
+    name = "/".join(arguments.out.parts[-3:-1])
     try:
-        table = manifest.build(arguments.folder)
+        listing = manifest.listing(arguments.folder, arguments.source, arguments.category, arguments.settings)
+        table, report = manifest.build(arguments.folder, listing, arguments.workers, name)
     except manifest.DatasetError as error:
-        sys.exit(str(error))
+        shown = error.problems[:40]
+        print(*shown, sep="\n", file=sys.stderr)
+        more = f", {len(shown)} of them above" * (len(error.problems) > len(shown))
+        sys.exit(f"{name}: {len(error.problems)} error(s) in the data{more}; python -m radar check {name} shows all")
+    write_json(arguments.out.with_name("check.json"), {
+        "images": len(table), "warnings": [problem.line for problem in report.of("warning")],
+        "summary": check.summary(report.of("warning"))})
     with atomic(arguments.out) as temporary:
         table.to_csv(temporary, index=False)
-    print(f"{arguments.folder}: " + ", ".join(f"{n} {split}" for split, n in table["split"].value_counts().items()))
+    for line in check.lines(report.of("warning"), of_a_kind=3):
+        print(line)
+    print(f"{name}: " + ", ".join(f"{n} {split}" for split, n in table["split"].value_counts().items())
+          + f"; {check.summary(report.of('warning'))}")

@@ -7,6 +7,8 @@ from pathlib import Path
 from radar.files import atomic, write_json
 from radar.reporting import tables
 
+MOST = 6  # datasets that the terminal shows one by one
+
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -26,6 +28,15 @@ def arguments() -> argparse.Namespace:
     return args
 
 
+def data_warnings(results: Path, pair: str) -> list[str]:
+    """What the check of the data warned of, as a sentence."""
+    path = results / pair / "check.json"
+    if not path.is_file():
+        return []
+    check = tables.read_json(path, ("summary", "warnings"))
+    return [f"Data: {check['summary']}, see {path}."] if check["warnings"] else []
+
+
 def main(args: argparse.Namespace) -> None:
     labels, citations = (dict(pair.split("=", 1) for pair in pairs) for pairs in (args.labels, args.citations))
     where = (args.results, args.datasets, args.methods)
@@ -34,18 +45,24 @@ def main(args: argparse.Namespace) -> None:
     timed, untimed = tables.run_files(*where, args.seeds[:1], "timing.json", args.partial)
 
     runs = tables.read_runs(evaluated, drawn)
-    table = tables.summarise(runs)
+    means = tables.mean_over_categories(runs)
+    table = tables.summarise([*means, *runs])
+    overall = tables.main_blocks(means, args.methods, labels)
     accuracy = tables.main_blocks(runs, args.methods, labels, missing)
+    for block in accuracy:
+        block.caption += data_warnings(args.results, block.title)
     timing = tables.timing_blocks(tables.read_timings(timed), args.methods, labels, untimed)
+    by_category = tables.category_blocks(runs, means, args.methods, labels)
     texts = {
         "main.csv": table.to_csv(index=False),
-        "differences.csv": tables.differences(runs).to_csv(index=False),
-        "main.md": tables.main_markdown(accuracy) + tables.references(args.methods, labels, citations),
-        "main.tex": tables.main_latex(accuracy),
+        "differences.csv": tables.differences([*means, *runs]).to_csv(index=False),
+        "main.md": tables.main_markdown([*overall, *by_category, *accuracy])
+        + tables.references(args.methods, labels, citations),
+        "main.tex": tables.main_latex([*overall, *by_category, *accuracy]),
         "timing.csv": tables.timing_table(timed).to_csv(index=False),
         "timing.md": tables.timing_markdown(timing),
         "timing.tex": tables.timing_latex(timing),
-        "summary.txt": tables.terminal_summary(accuracy, timing),
+        "summary.txt": tables.terminal_summary([*overall, *(accuracy if len(accuracy) <= MOST else [])], timing),
     }
     for name, text in texts.items():
         with atomic(args.out / name) as temporary:

@@ -42,7 +42,7 @@ def main(arguments: argparse.Namespace) -> None:
     modules = (radar.diffusion, radar.networks, radar.training, radar.data.images,
                *([radar.features] if settings["space"] == "features" else []),
                *([radar.simplex] if settings["noise"] == "simplex" else []))
-    identity = {"torch": torch.__version__, "device": device, "predictor": settings,
+    identity = {"torch": torch.__version__, "device": device.partition(":")[0], "predictor": settings,
                 "manifest": sha256(arguments.manifest),
                 "calibration_fraction": arguments.calibration_fraction, "longest_side": arguments.longest_side,
                 "code": [sha256(Path(module.__file__)) for module in modules]}
