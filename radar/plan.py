@@ -54,47 +54,46 @@ def flops(call) -> float:
 
 
 def of_predictor(settings: dict) -> dict:
-    """FLOPs of one training image and of one evaluation of a square, of the features of an image; parameters."""
-    settings = {key: value for key, value in settings.items() if key != "training"}
-    predictor = NoisePredictor(settings, 3)
-    square = (1, predictor.network_channels, settings["patch"], settings["patch"])
+    """FLOPs of one training image, of one evaluation of a square and of an image's features; parameters; predictor."""
+    predictor = NoisePredictor(settings, 3, "meta")  # shapes without numbers: nothing is computed
+    square = torch.zeros(1, predictor.network_channels, settings["patch"], settings["patch"], device="meta")
     predictor.network.requires_grad_(True)
     generator = torch.Generator().manual_seed(0)
-    training = flops(lambda: predictor.loss(torch.zeros(square), generator).backward())
-    evaluation = flops(lambda: predictor.eps(torch.zeros(square), 10))
-    features = 0.0
+    training = flops(lambda: predictor.loss(square, generator).backward())
+    evaluation, features = flops(lambda: predictor.eps(square, 10)), 0.0
     if predictor.features is not None:
-        features = flops(lambda: predictor.features(torch.zeros(1, 3, SIDE, SIDE)))
-    own = sum(parameter.numel() for parameter in predictor.network.parameters())
-    return {"training": training + features, "evaluation": evaluation, "features": features, "parameters": own,
-            "predictor": predictor}
+        features = flops(lambda: predictor.features(torch.zeros(1, 3, SIDE, SIDE, device="meta")))
+    return {"training": training + features, "evaluation": evaluation, "features": features, "predictor": predictor,
+            "parameters": sum(parameter.numel() for parameter in predictor.network.parameters())}
 
 
 def of_own_networks(detector) -> dict:
-    """The same of a method that trains networks of its own; `loss` and `networks_` as DiffusionAD has them."""
+    """The same of DiffusionAD, which trains networks of its own: a training step is three of its predictions."""
     detector._build(3)
-    detector.networks_.requires_grad_(True)
-    square = torch.zeros(1, 3, detector.patch, detector.patch)
-    generator = torch.Generator().manual_seed(0)
-    training = flops(lambda: detector.loss(square, generator).backward())
-    return {"training": training, "evaluation": training / 3 / max(detector.nfe, 1), "features": 0.0,
-            "parameters": sum(parameter.numel() for parameter in detector.networks_.parameters())}
+    square = torch.zeros(1, 3, detector.patch, detector.patch, device="meta")
+    prediction = flops(lambda: detector._predict_tiles(square, *[square] * detector.nfe))
+    return {"training": 3 * prediction, "evaluation": prediction / detector.nfe, "features": 0.0,
+            "parameters": detector.parameters()}
 
 
-def sustained(predictor: NoisePredictor, batch: int, training_flops: float, device: str, steps: int = 3) -> float:
+def sustained(settings: dict, training_flops: float, device: str, steps: int = 3, batch: int = 2) -> float:
     """FLOP/s of some training steps of a noise predictor on a device."""
-    network = predictor.network.to(device).requires_grad_(True).train()
-    predictor.device = torch.device(device)
-    x = torch.zeros(batch, predictor.network_channels, predictor.settings["patch"], predictor.settings["patch"])
+    predictor = NoisePredictor(settings, 3, device)
+    network = predictor.network.requires_grad_(True).train()
+    x = torch.zeros(batch, predictor.network_channels, settings["patch"], settings["patch"])
     generator = torch.Generator().manual_seed(0)
-    predictor.loss(x, generator).backward()  # warm-up
-    started = time.perf_counter()
-    for _ in range(steps):
+
+    def step() -> float:
         with torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=device != "cpu"):
             value = predictor.loss(x, generator)
         value.backward()
-    value.item()  # waits for the device
-    network.zero_grad()
+        network.zero_grad()
+        return value.item()  # waits for the device
+
+    step()
+    started = time.perf_counter()
+    for _ in range(steps):
+        step()
     return steps * batch * training_flops / (time.perf_counter() - started)
 
 
@@ -131,7 +130,7 @@ def plan(config: dict, configfile: Path | None, tflops: float | None, device: st
         rows.append((f"train {name}", one["parameters"] / 1e6, work))
     for name, method in methods.items():
         own = known.get(method.get("noise_predictor"))
-        detector = build(method, seed=0, device="cpu", noise_predictor=own and own["predictor"])
+        detector = build(method, seed=0, device="meta", noise_predictor=own and own["predictor"])
         if "training" in method:
             own = of_own_networks(detector)
             work = own["training"] * (config["training"] | method["training"])["images"] * len(datasets) * seeds
@@ -148,8 +147,8 @@ def plan(config: dict, configfile: Path | None, tflops: float | None, device: st
         rows.append((f"fit and score {name}", 0.0, work))
     rate, source = tflops, "as given"
     if rate is None:
-        name, largest = max(known.items(), key=lambda pair: pair[1]["training"])
-        rate = sustained(largest["predictor"], 2, largest["training"], device) / 1e12
+        name = max(known, key=lambda name: known[name]["training"])
+        rate = sustained(predictors[name], known[name]["training"], device) / 1e12
         source = f"measured here on {device} with {name}"
     maps = 2 * side**2 * test * len(methods) * seeds
     counted = jobs(configfile)

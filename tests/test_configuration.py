@@ -118,7 +118,8 @@ def test_a_bad_value_is_named(changes, words):
 
 
 @pytest.mark.parametrize("name, words", [
-    ("nothing", "unknown dataset 'nothing'; known: btad, elpv, kolektorsdd, mpdd, mtd, mvtec_ad, printed, texture, visa"),
+    ("nothing", "unknown dataset 'nothing'; known: btad, elpv, kolektorsdd, mpdd, mtd, mvtec_ad, printed, texture, "
+                "visa"),
     ("texture/sand", "dataset 'texture' has no category 'sand'; it has: gravel, brick, grass"),
     ("folder/mine", "put or link your images at data/folder/mine"),
 ])

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from sklearn.covariance import ledoit_wolf as sklearn_ledoit_wolf
 
-from radar import plan
+from radar import configuration, plan
+from radar.detector import build
 from radar.devices import claim
 from radar.evaluation import bench
 from radar.evaluation.bootstrap import resample_weights
@@ -201,3 +202,17 @@ def test_the_plan_counts_a_convolution_and_a_training_step():
 def test_counts_of_a_dataset_that_is_not_there_are_the_published_ones():
     train, test = zip(*(plan.counts(f"mvtec_ad/{name}", "data/raw") for name in ("tile", "wood")), strict=True)
     assert train == (242, 242) and test == (115, 115)  # 3629 and 1725 of 15 categories
+
+
+def test_the_paper_run_has_the_papers_network_and_its_work_is_counted_without_computing_it():
+    config = plan.read_config(ROOT / "config/paper.yaml")
+    predictors = configuration.expand_predictors(config)
+    simplex = plan.of_predictor(predictors["simplex"])
+    assert simplex["parameters"] == 120_249_859  # as derived in test_diffusionad, of the code of both papers
+    assert simplex["training"] == pytest.approx(3 * simplex["evaluation"], rel=0.01)
+    assert predictors["simplex"]["noise"] == "simplex" and predictors["pixels"]["noise"] == "gaussian"
+    assert predictors["pixels"]["training"]["precision"] == "bfloat16"
+    detector = build(configuration.read_method("diffusionad_paper", predictors), seed=0, device="meta")
+    own = plan.of_own_networks(detector)
+    assert own["parameters"] == 120_249_859 + 28_373_569
+    assert own["evaluation"] > simplex["evaluation"]  # the segmentation network comes on top

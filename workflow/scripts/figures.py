@@ -122,7 +122,8 @@ def maps(source: Source):
                 raise InputError(f"{path} has no map of {error}: delete it and run snakemake --cores all") from None
             except ValueError as error:
                 raise InputError(f"{error}: delete it and run snakemake --cores all") from None
-        yield stem, figures.picture_grid(title, rows, Path(source.data.get(pair, f"data/{pair}")), found, source.look, source.notes())
+        folder = Path(source.data.get(pair, f"data/{pair}"))
+        yield stem, figures.picture_grid(title, rows, folder, found, source.look, source.notes())
 
 
 def loss(source: Source):
