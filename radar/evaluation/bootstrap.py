@@ -13,11 +13,11 @@ from radar.evaluation.curves import Array
 from radar.evaluation.metrics import PixelHistograms, decision_metrics, image_metrics, pixel_metrics
 
 
-def resample_weights(label: ArrayLike, draws: int, seed: int) -> NDArray[np.int64]:
+def resample_weights(label: ArrayLike, draws: int, seed: int) -> NDArray[np.int32]:
     """How often each image occurs in each resample: int [draws, N]. label: [N], 0 = normal, 1 = anomalous."""
     label = np.asarray(label, bool)
     generator = np.random.default_rng(seed)
-    weights = np.zeros((draws, len(label)), np.int64)
+    weights = np.zeros((draws, len(label)), np.int32)
     for stratum in (~label, label):
         if n := int(stratum.sum()):
             weights[:, stratum] = generator.multinomial(n, np.full(n, 1 / n), size=draws)

@@ -143,27 +143,28 @@ class PixelHistograms:
     def matrices(self) -> Histograms:
         """The counts as sparse matrices [N, K], rows in the order of `add`."""
         start = np.cumsum([0, *(len(image.used) for image in self._images)])
-        column = np.concatenate([image.used for image in self._images]).astype(np.int64)
+        column = np.concatenate([image.used for image in self._images])
         hit_start = np.cumsum([0, *(len(image.hit) for image in self._images)])
-        hit = np.concatenate([image.hit for image in self._images]).astype(np.int64)
+        hit = np.concatenate([image.hit for image in self._images])
         # Between two values that anomalous pixels take, the normal ones can be counted together: in all the curves such
         # a stretch is a straight line without a maximum of F1, and average precision has no term there.
         is_anomalous, is_used = np.zeros(2**16, bool), np.zeros(2**16, bool)
         is_anomalous[hit], is_used[column] = True, True
         used = np.flatnonzero(is_used)
-        group = np.zeros(2**16, np.int64)
+        group = np.zeros(2**16, np.int32)
         group[used] = np.cumsum(is_anomalous[used] | np.r_[True, is_anomalous[used][:-1]]) - 1
         shape = (len(self._images), group[used].max() + 1)
 
-        def matrix(name: str, columns: NDArray, start: NDArray) -> csr_array:
-            values = np.concatenate([getattr(image, name) for image in self._images]).astype(np.float64)
-            result = csr_array((values, group[columns], start), shape, copy=True)  # it is worked on in place
+        def matrix(name: str, columns: NDArray, start: NDArray, kind: type) -> csr_array:
+            values = np.concatenate([getattr(image, name) for image in self._images]).astype(kind)
+            result = csr_array((values, group[columns], start.astype(np.int32)), shape)  # it is worked on in place
             result.sum_duplicates()
             result.eliminate_zeros()
             return result
 
-        return Histograms(matrix("normal", column, start), matrix("anomalous", hit, hit_start),
-                          matrix("overlap", hit, hit_start),
+        # float32 holds the pixels that an image has of one value exactly
+        return Histograms(matrix("normal", column, start, np.float32), matrix("anomalous", hit, hit_start, np.float32),
+                          matrix("overlap", hit, hit_start, np.float64),
                           np.array([image.n_regions for image in self._images], float))
 
 
