@@ -336,9 +336,10 @@ def test_slurm_gets_every_kind_of_job_with_its_resources(run, tmp_path):
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
-    wanted = {"train_noise_predictor": ["-p gpu", "--mem 16000", "-t 720", "--cpus-per-task=4", "--gpus=1"],
+    # from the end: what a refused job should have written is gone for the rules after it
+    wanted = {"time_methods": ["-p gpu", "--exclusive", "--cpus-per-task=8", "--gpus=1"],
               "evaluate": ["-p cpu", "--mem 1500", "-t 60", "--cpus-per-task=1"],
-              "time_methods": ["-p gpu", "--exclusive", "--cpus-per-task=8", "--gpus=1"]}
+              "train_noise_predictor": ["-p gpu", "--mem 16000", "-t 720", "--cpus-per-task=4", "--gpus=1"]}
     for rule, expected in wanted.items():
         asked.unlink(missing_ok=True)
         command = [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/slurm", "--configfile",
