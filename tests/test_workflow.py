@@ -343,7 +343,8 @@ def test_slurm_gets_every_kind_of_job_with_its_resources(run, tmp_path):
     for rule, expected in wanted.items():
         asked.unlink(missing_ok=True)
         command = [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/slurm", "--configfile",
-                   "tests/tiny.yaml", "--rerun-triggers", "mtime", "--forcerun", rule]  # device=cuda is another setting
+                   "tests/tiny.yaml", "--rerun-triggers", "mtime",  # device=cuda is another setting
+                   "--slurm-init-seconds-before-status-checks", "1", "--forcerun", rule]
         done = subprocess.run(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               env=environment(folder) | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"})
         assert done.returncode == 1 and asked.exists(), done.stdout[-3000:]
