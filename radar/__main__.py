@@ -46,9 +46,13 @@ def main() -> int:
     metrics.add_argument("--side", type=int, default=256, help="of a map in px (default 256)")
     metrics.add_argument("--draws", type=int, default=1000, help="bootstrap resamples (default 1000)")
 
+    images = commands.add_parser("bench-images", help="time and memory of checking, training on and scoring many files")
+    images.add_argument("--images", type=int, default=20_000, help="how many (default 20000), and a tenth of them")
+
     arguments = parser.parse_args()
 
-    light = {"check": _check, "export": _export, "bench-metrics": _bench_metrics}  # these import no torch
+    light = {"check": _check, "export": _export, "bench-metrics": _bench_metrics,
+             "bench-images": _bench_images}  # these import no torch
     if arguments.command in light:
         return light[arguments.command](arguments)
     if arguments.command == "score":
@@ -83,6 +87,13 @@ def _bench_metrics(arguments: argparse.Namespace) -> int:
     from radar.evaluation.bench import report
 
     print(json.dumps(report(arguments.maps, arguments.side, arguments.draws), indent=1))
+    return 0
+
+
+def _bench_images(arguments: argparse.Namespace) -> int:
+    from radar.evaluation.bench_images import report
+
+    print(json.dumps(report(arguments.images), indent=1))
     return 0
 
 

@@ -200,7 +200,7 @@ class Kept:
     """make(batch) of every batch, kept until `room` numbers are used, then made anew each time: memory does not
     grow."""
 
-    def __init__(self, batches: Callable[[], Iterable[Tensor]], make: Callable[[Tensor], Tensor], room: int = 2**26):
+    def __init__(self, batches: Callable[[], Iterable[Tensor]], make: Callable[[Tensor], Tensor], room: int = 2**24):
         self.batches, self.make, self.room = batches, make, room
         self._kept: dict[int, Tensor] = {}
 

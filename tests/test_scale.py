@@ -13,9 +13,10 @@ from PIL import Image
 from sklearn.covariance import ledoit_wolf as sklearn_ledoit_wolf
 
 from radar import configuration, plan
+from radar.data import check
 from radar.detector import build
 from radar.devices import claim
-from radar.evaluation import bench
+from radar.evaluation import bench, bench_images
 from radar.evaluation.bootstrap import resample_weights
 from radar.evaluation.metrics import PIXEL_METRICS, PixelHistograms, pixel_metrics
 from radar.export import export_maps
@@ -164,6 +165,29 @@ def test_what_does_not_fit_is_made_again():
     first, second = list(kept), list(kept)
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True)) and len(first) == 5
     assert made == [0, 1, 2, 3, 4, 2, 3, 4]
+
+
+def test_near_duplicates_are_the_same_whatever_the_block(monkeypatch):
+    """A copy in the last block is found, and the likeliest twin of all blocks is named."""
+    rng = np.random.default_rng(0)
+    facts = {f"{name}{i}": check.Facts(thumbnail=rng.standard_normal(check.THUMBNAIL**2).astype(np.float16))
+             for name in ("train", "test") for i in range(9)}
+    copy = facts["train7"].thumbnail
+    facts["test2"] = check.Facts(thumbnail=(copy + 0.3 * rng.standard_normal(copy.shape)).astype(np.float16))
+    facts["test5"] = check.Facts(thumbnail=copy)
+    train, test = ([f"{name}{i}" for i in range(9)] for name in ("train", "test"))
+    whole = check.near_duplicates(test, train, facts)
+    assert [pair[:2] for pair in whole] == [("test2", "train7"), ("test5", "train7")]
+    monkeypatch.setattr(check, "BLOCK", 4)
+    assert check.near_duplicates(test, train, facts) == [
+        (path, twin, pytest.approx(likeness)) for path, twin, likeness in whole]
+
+
+def test_the_benchmark_of_many_images_checks_trains_and_scores_them_all(tmp_path):
+    bench_images.write_tree(tmp_path / "data", 80)
+    done = {name: bench_images.step(name, tmp_path)["images"] for name in bench_images.STEPS}
+    assert done == {"check": 80, "train": 40, "score": 40}
+    assert len(list(read_maps(tmp_path / "maps.npz"))) == 40
 
 
 # GPUs

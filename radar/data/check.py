@@ -15,7 +15,7 @@ import hashlib
 import os
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +35,7 @@ THUMBNAIL, SIGMA = 48, 3.0
 # Two pictures are near-duplicates if their thumbnails' details, without what the dataset's pictures have in common,
 # correlate at least so much: copies saved anew as JPEG or at another size do, photographs of two parts do not.
 NEAR = 0.9
+BLOCK = 1024  # pictures that are compared with as many others at once
 
 
 @dataclass(frozen=True)
@@ -261,17 +262,22 @@ def near_duplicates(test: Sequence[str], train: Sequence[str], facts: dict[str, 
     """
     if not test or len(train) < 3:
         return []
-    known = np.stack([facts[path].thumbnail for path in train]).astype(np.float32)
-    common = known.mean(0)
-    known = _unit(known - common)
+    common = sum(facts[path].thumbnail.astype(np.float64) for path in train) / len(train)
+
+    def blocks(paths: Sequence[str]) -> Iterator[tuple[Sequence[str], np.ndarray]]:
+        for start in range(0, len(paths), BLOCK):
+            part = paths[start:start + BLOCK]
+            yield part, _unit((np.stack([facts[path].thumbnail for path in part]) - common).astype(np.float32))
+
     found = []
-    for start in range(0, len(test), 256):
-        part = test[start:start + 256]
-        new = _unit(np.stack([facts[path].thumbnail for path in part]).astype(np.float32) - common)
-        likeness = new @ known.T
-        best = likeness.argmax(1)
-        found += [(path, train[i], float(one[i])) for path, i, one in zip(part, best, likeness, strict=True)
-                  if one[i] >= NEAR]
+    for part, new in blocks(test):
+        best = [(0.0, "")] * len(part)  # the most like one so far, block by block: memory does not grow with the images
+        for twins, known in blocks(train):
+            likeness = new @ known.T
+            which = likeness.argmax(1)
+            best = [max(old, (float(one[i]), twins[i]), key=lambda pair: pair[0])
+                    for old, one, i in zip(best, likeness, which, strict=True)]
+        found += [(path, twin, value) for path, (value, twin) in zip(part, best, strict=True) if value >= NEAR]
     return found
 
 
