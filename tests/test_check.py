@@ -137,6 +137,14 @@ def test_no_normal_image_at_all(parts):
     assert "train/good: no normal training image" in line
 
 
+@pytest.mark.parametrize("places", [["test/good", "test/dent"], ["bad/dent"]])
+def test_a_folder_whose_normal_images_were_forgotten_is_not_taken_for_one_without_labels(tmp_path, places):
+    for number, place in enumerate(places):
+        save(tmp_path / place / "0.png", noise(number))
+    assert folder.has_labels(tmp_path)
+    assert any("no normal training image" in line for line in told(tmp_path))
+
+
 def test_the_same_picture_in_training_and_test_is_found_whatever_the_file(parts):
     save(parts / "test/good/000.png", noise(3), compress_level=0)  # other bytes, the same pixels
     [line] = told(parts)

@@ -15,12 +15,16 @@ from radar.data.listing import SPLITS, UNKNOWN, Listing, Problem, error, held_ou
 
 
 def kind(folder: Path) -> str:
-    """"listed" (images.csv), "layout" (train/ or test/), "good_bad", or "unlabelled"."""
+    """"listed" (images.csv), "layout" (train/, test/ or ground_truth/), "good_bad", or "unlabelled".
+
+    One folder of a layout is enough: where train/ or good/ was forgotten, defects must not be learnt from.
+    """
     if (folder / "images.csv").is_file():
         return "listed"
-    if (folder / "train").is_dir():
-        return "layout"
-    return "good_bad" if (folder / "good").is_dir() else "unlabelled"
+    for name, folders in (("layout", ("train", "test", "ground_truth")), ("good_bad", ("good", "bad"))):
+        if any((folder / one).is_dir() for one in folders):
+            return name
+    return "unlabelled"
 
 
 def has_labels(folder: Path) -> bool:
