@@ -76,7 +76,13 @@ def write_run(root: Path, pair: str, method: str, seed: int, manifest: pd.DataFr
         (folder / "detector.json").write_text("{}")
         (folder / "timing.json").write_text(json.dumps({
             "dataset": dataset, "category": category, "method": method, "device": "cpu", "device_name": "CPU_X 100%",
-            "threads": 2, "batch_size": 8, "latency_ms_median": 10.0, "latency_ms_p90": 12.5, "images_per_s": 123.4,
+            "threads": 2, "batch_size": 8, "latency_ms_median": 10.0, "latency_ms_p90": 12.5, "latency_ms_p99": None,
+            "latency_ms_max": 13.0, "latency_samples": 20, "ratio_to": METHODS[0], "ratio": 1.5, "ratio_low": 1.4,
+            "ratio_high": 1.7, "images_per_s": 123.4, "images_per_s_by_batch": {"1": 100.0, "8": 123.4},
+            "tiling_ms": 0.5, "features_ms": None, "noise_predictor_ms": 8.0, "other_network_ms": None, "rest_ms": 1.0,
+            "evaluation_ms": 8.1, "predicted_ms": 8.1, "measured_to_predicted": 1.23, "cold_start_s": 0.321,
+            "measured_to_predicted_low": 1.2, "measured_to_predicted_high": 1.3, "energy_j": None,
+            "energy_note": "no counter",
             "nfe": 1, "parameters": None if method == "pca" else 1_500_000, "gflops": 0.0, "peak_memory_mb": 300.0,
             "image_shape": [1, SIDE, SIDE], "training_images": None if method == "pca" else 9600, "training_s": 51.5}))
 
@@ -264,13 +270,20 @@ def test_latex_is_escaped_and_balanced(tree):
 def test_timing_table_has_exactly_its_columns(tree):
     files = tables.run_files(tree / "results", DATASETS, METHODS, [0], "timing.json")[0]
     table = tables.timing_table(files)
-    assert list(table) == ["dataset", "category", "method", "device", "batch_size", "latency_ms_median",
-                           "latency_ms_p90", "images_per_s", "nfe", "parameters", "gflops", "peak_memory_mb",
-                           "training_images", "training_s"]
+    assert list(table) == tables.TIMING_TABLE and table["energy_j"].isna().all()
+    assert json.loads(table["images_per_s_by_batch"][0]) == {"1": 100.0, "8": 123.4}
     assert table["parameters"].isna().sum() == 2 and table["parameters"].dropna().tolist() == [1_500_000] * 4
     text = tables.timing_markdown(tables.timing_blocks(tables.read_timings(files), METHODS))
     assert "CPU_X 100%" in text and "2 threads" in text
-    assert re.search(r"\| pca +\| 10\.0 +\| 12\.5 +\| 123 +\| 8 +\| 1 +\| 0 +\| – +\| 300 +\|", text)
+    row = "10.0 12.5 – 1.50±0.150 123 8 1 0 – 300 –"
+    [shown, *_] = [line for line in text.splitlines() if line.startswith("| pca")]
+    assert " ".join(cell.replace(" ", "") for cell in shown.split("|")[2:13]) == row
+    assert f"ratio to {METHODS[0]}" in text
+    costs = tables.timing_markdown(tables.cost_blocks(tables.read_timings(files), METHODS))
+    assert "Energy: no counter." in costs and "images/s at batch 8" in costs
+    [shown, *_] = [line for line in costs.splitlines() if line.startswith("| pca")]
+    row = "0.500 – 8.00 – 1.00 8.10 8.10 1.23±0.0500 0.321 – 100 123"
+    assert " ".join(cell.replace(" ", "") for cell in shown.split("|")[2:-1]) == row
 
 
 @pytest.mark.parametrize("value, text", [(0.01234, "0.0123"), (9.999, "10.0"), (12345.6, "12300"), (0, "0"),

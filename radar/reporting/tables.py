@@ -55,6 +55,8 @@ MAIN_COLUMNS = (
 TIMING_COLUMNS = (
     ("latency, batch 1", "median [ms]", "latency median [ms]"),
     ("latency, batch 1", "p90 [ms]", "latency p90 [ms]"),
+    ("latency, batch 1", "p99 [ms]", "latency p99 [ms]"),
+    ("latency, batch 1", "ratio to {first}", "ratio to {first}"),
     ("throughput", "images/s", "images/s"),
     ("throughput", "at batch", "at batch"),
     ("cost of one image", "NFE", "NFE"),
@@ -63,6 +65,18 @@ TIMING_COLUMNS = (
     ("memory", "peak [MB]", "peak memory [MB]"),
     ("training", "images", "training images"),
     ("training", "seconds", "training [s]"),
+)
+COST_COLUMNS = (
+    ("parts of one image [ms]", "tiling", "tiling [ms]"),
+    ("parts of one image [ms]", "features", "frozen features [ms]"),
+    ("parts of one image [ms]", "noise predictor", "noise predictor [ms]"),
+    ("parts of one image [ms]", "other network", "other network [ms]"),
+    ("parts of one image [ms]", "rest", "scoring and the rest [ms]"),
+    ("prediction", "1 evaluation [ms]", "one evaluation [ms]"),
+    ("prediction", "NFE × it [ms]", "predicted: NFE × it, and other networks [ms]"),
+    ("prediction", "measured/predicted", "measured/predicted"),
+    ("once", "cold start [s]", "cold start [s]"),
+    ("energy", "per image [J]", "energy per image [J]"),
 )
 MAIN_LEGEND = (
     "± is half the width of the 95 % bootstrap interval over test images, stratified by label; its two ends are in "
@@ -74,17 +88,36 @@ MAIN_LEGEND = (
     f"{DASH} is not applicable: pixel metrics need masks, and only some methods decide by themselves.",
 )
 TIMING_LEGEND = (
-    "From the uint8 image in memory to its score and map at input size; warm-up left out, device synchronised. "
-    "Latency is at batch 1, throughput at the best batch size. NFE: evaluations of the noise predictor per "
+    "Inside the timed region: from the uint8 image in memory to its score and map at input size, back in memory, with "
+    "the copies to and from the device, which is synchronised. Outside: reading and shrinking the file, imports, "
+    "warm-up. Latency is at batch 1, throughput at the best batch size. NFE: evaluations of the noise predictor per "
     "image; methods on features add a pass of the frozen network, DiffusionAD one of its segmentation network.",
+    "The methods take turns in rounds; the ratio is the median over rounds of a method's latency over that of the "
+    "first method in the same round, ± half its 95 % interval (sign test). A 99th percentile is given from 100 samples "
+    "on. "
+    "All samples and their rounds are in timing.json beside each detector.",
     "Training: patches, or maps of features, that went through the trained network, and the seconds that this took on "
     "one thread; methods that share a noise predictor have the same.",
     f"{DASH} is not measured or not applicable.",
 )
+COST_LEGEND = (
+    "Parts: one prediction of one image, instrumented in passes of their own, so that no instrument touches the "
+    "latency; nested parts count once. Predicted: NFE times one evaluation of the noise predictor on the image's "
+    "tiles, and the frozen features and other networks once, each timed alone in the same rounds; measured/predicted "
+    "is the median over rounds, ± half its 95 % interval.",
+    "Cold start: from the first byte of the detector's files to its first prediction, in a process of its own, imports "
+    "left out. Energy: of all that the device does meanwhile, where it has a counter.",
+)
 KEY = ["dataset", "category", "method"]
 MAIN_TABLE = [*KEY, "metric", "mean", "ci_low", "ci_high", "n_seeds"]
-TIMING_TABLE = [*KEY, "device", "batch_size", "latency_ms_median", "latency_ms_p90", "images_per_s", "nfe",
-                "parameters", "gflops", "peak_memory_mb", "training_images", "training_s"]
+# Parts of a prediction, and what predicts its latency; a method may lack each.
+COSTS = ["tiling_ms", "features_ms", "noise_predictor_ms", "other_network_ms", "rest_ms", "evaluation_ms",
+         "predicted_ms", "measured_to_predicted", "measured_to_predicted_low", "measured_to_predicted_high",
+         "cold_start_s", "energy_j"]
+TIMING_TABLE = [*KEY, "device", "batch_size", "latency_ms_median", "latency_ms_p90", "latency_ms_p99", "latency_ms_max",
+                "latency_samples", "ratio_to", "ratio", "ratio_low", "ratio_high", "images_per_s",
+                "images_per_s_by_batch", "nfe", "parameters", "gflops", "peak_memory_mb", "training_images",
+                "training_s", *COSTS]
 
 Missing = tuple[str, str, str, str]  # dataset, category, method, reason
 
@@ -321,12 +354,17 @@ def read_timings(timing_files: Sequence[Path]) -> list[dict]:
 
 
 def timing_table(timing_files: Sequence[Path]) -> pd.DataFrame:
-    """One row per timed method with the columns TIMING_TABLE; a value that was not measured is empty."""
+    """One row per timed method with the columns TIMING_TABLE; a value that was not measured is empty.
+
+    images_per_s_by_batch: a JSON object, batch size -> images per second.
+    """
     rows = [[record[name] for name in TIMING_TABLE] for record in read_timings(timing_files)]
-    whole = dict.fromkeys(("batch_size", "parameters", "training_images"), "Int64")
-    measured = dict.fromkeys(("latency_ms_median", "latency_ms_p90", "images_per_s", "gflops", "peak_memory_mb",
-                              "training_s"), float)
-    return pd.DataFrame(rows, columns=TIMING_TABLE).astype(whole | measured)
+    whole = dict.fromkeys(("batch_size", "latency_samples", "parameters", "training_images"), "Int64")
+    text = (*KEY, "device", "ratio_to", "images_per_s_by_batch", "nfe")
+    measured = dict.fromkeys((name for name in TIMING_TABLE if name not in (*whole, *text)), float)
+    table = pd.DataFrame(rows, columns=TIMING_TABLE).astype(whole | measured)
+    table["images_per_s_by_batch"] = table["images_per_s_by_batch"].map(json.dumps)
+    return table
 
 
 def metrics_json(table: pd.DataFrame) -> dict:
@@ -455,8 +493,25 @@ def timing_blocks(records: Sequence[dict], methods: Sequence[str] = (), labels: 
     for dataset, category in _pairs(((record["dataset"], record["category"]) for record in records), missing):
         group = [record for record in records if (record["dataset"], record["category"]) == (dataset, category)]
         cells = {record["method"]: _timing_cells(record) for record in group}
-        block = Block(f"{dataset}/{category}", *_timing_caption(group), list(TIMING_COLUMNS))
+        first = " or ".join(dict.fromkeys((labels or {}).get(one["ratio_to"], one["ratio_to"]) for one in group))
+        columns = [(kind, short_name.format(first=first), full.format(first=first))
+                   for kind, short_name, full in TIMING_COLUMNS]
+        block = Block(f"{dataset}/{category}", *_timing_caption(group), columns)
         blocks.append(_fill(block, methods, cells, _reasons(missing, dataset, category), labels or {}))
+    return blocks
+
+
+def cost_blocks(records: Sequence[dict], methods: Sequence[str] = (),
+                labels: dict[str, str] | None = None) -> list[Block]:
+    """Where the time goes and the throughput at every batch size: a block per dataset, one row per method."""
+    blocks = []
+    for dataset, category in _pairs(((record["dataset"], record["category"]) for record in records), []):
+        group = [record for record in records if (record["dataset"], record["category"]) == (dataset, category)]
+        sizes = sorted({int(size) for record in group for size in record["images_per_s_by_batch"]})
+        columns = [*COST_COLUMNS, *(("images/s at batch", str(size), f"images/s at batch {size}") for size in sizes)]
+        block = Block(f"{dataset}/{category}: where the time goes", _energy_caption(group), [], columns)
+        cells = {record["method"]: _cost_cells(record, sizes) for record in group}
+        blocks.append(_fill(block, methods, cells, {}, labels or {}))
     return blocks
 
 
@@ -540,9 +595,32 @@ def _timing_cells(record: dict) -> list[Cell]:
 
     millions = None if record["parameters"] is None else record["parameters"] / 1e6
     return [Cell(text) for text in (
-        rounded(record["latency_ms_median"]), rounded(record["latency_ms_p90"]), rounded(record["images_per_s"]),
-        whole("batch_size"), whole("nfe"), rounded(record["gflops"]), rounded(millions),
-        rounded(record["peak_memory_mb"]), whole("training_images"), rounded(record["training_s"]))]
+        rounded(record["latency_ms_median"]), rounded(record["latency_ms_p90"]), rounded(record["latency_ms_p99"]))] + [
+        _ratio_cell(record, "ratio")] + [Cell(text) for text in (
+            rounded(record["images_per_s"]), whole("batch_size"), whole("nfe"), rounded(record["gflops"]),
+            rounded(millions), rounded(record["peak_memory_mb"]), whole("training_images"),
+            rounded(record["training_s"]))]
+
+
+def _cost_cells(record: dict, sizes: Sequence[int]) -> list[Cell]:
+    throughput = {int(size): value for size, value in record["images_per_s_by_batch"].items()}
+    names = [name for name in COSTS if not name.startswith("measured_to_predicted")]
+    cells = {name: Cell(rounded(record[name])) for name in names}
+    return [*(cells[name] for name in names[:7]), _ratio_cell(record, "measured_to_predicted"),
+            *(cells[name] for name in names[7:]), *(Cell(rounded(throughput.get(size))) for size in sizes)]
+
+
+def _ratio_cell(record: dict, name: str) -> Cell:
+    """A ratio, and half of its interval where there is one."""
+    value, low, high = (record[name + end] for end in ("", "_low", "_high"))
+    if value is None:
+        return NOTHING
+    return Cell(rounded(value), "" if low is None else rounded((high - low) / 2))
+
+
+def _energy_caption(records: Sequence[dict]) -> list[str]:
+    notes = dict.fromkeys(record.get("energy_note") for record in records)
+    return [f"Energy: {'; '.join(note for note in notes if note)}."] if any(notes) else []
 
 
 def _timing_caption(records: Sequence[dict]) -> tuple[list[str], list[str]]:
@@ -584,13 +662,13 @@ def main_latex(blocks: Sequence[Block]) -> str:
 
 
 def timing_markdown(blocks: Sequence[Block]) -> str:
-    """What timing_blocks gave, as Markdown."""
-    return to_markdown("Timing", TIMING_LEGEND, blocks)
+    """What timing_blocks and cost_blocks gave, as Markdown."""
+    return to_markdown("Timing", (*TIMING_LEGEND, *COST_LEGEND), blocks)
 
 
 def timing_latex(blocks: Sequence[Block]) -> str:
-    """What timing_blocks gave, as LaTeX."""
-    return to_latex("Timing", TIMING_LEGEND, blocks)
+    """What timing_blocks and cost_blocks gave, as LaTeX."""
+    return to_latex("Timing", (*TIMING_LEGEND, *COST_LEGEND), blocks)
 
 
 def to_markdown(title: str, legend: Sequence[str], blocks: Sequence[Block]) -> str:
@@ -666,6 +744,7 @@ def _latex_head(columns: Sequence[tuple[str, str, str]], head: str) -> list[str]
 def terminal_summary(accuracy: Sequence[Block], timing: Sequence[Block]) -> str:
     """The main numbers of main_blocks and timing_blocks as plain text of at most 110 columns."""
     where = [index for index, (metric, *_) in enumerate(MAIN_COLUMNS) if metric in SUMMARY]
+    nfe = [label for _, label, _ in TIMING_COLUMNS].index("NFE")
     times = {(block.title, label): cells for block in timing for label, _, cells in block.rows}
     untimed = {(block.title, label): [block.notes[number - 1] for number in numbers]
                for block in timing for label, numbers, _ in block.rows}
@@ -678,7 +757,7 @@ def terminal_summary(accuracy: Sequence[Block], timing: Sequence[Block]) -> str:
             time = times.get((block.title, label), [NOTHING] * len(TIMING_COLUMNS))
             table.append([label + "".join(f" [{number}]" for number in numbers),
                           *(cells[index].plain() + (" ", "*")[cells[index].bold] for index in where),
-                          time[0].text, time[4].text])
+                          time[0].text, time[nfe].text])
         below = [*block.warnings, *(f"[{number}] {note}" for number, note in enumerate(block.notes, 1)),
                  *(f"Latency of {note}" for label, numbers, _ in block.rows if not numbers
                    for note in untimed.get((block.title, label), []))]

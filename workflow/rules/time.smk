@@ -2,7 +2,10 @@
 
 rule time_methods:
     input:
-        code("radar/evaluation/timing.py", "workflow/scripts/time_methods.py"),
+        code(
+            *(f"radar/evaluation/{name}.py" for name in ("timing", "rounds", "cost", "energy")),
+            "workflow/scripts/time_methods.py",
+        ),
         detectors=expand(f"{RUN}/{{method}}/seed{SEEDS[0]}/detector.json", method=METHODS, allow_missing=True),
         files=detectors_of,
         manifest=f"{RUN}/manifest.csv",

@@ -51,7 +51,9 @@ def main(args: argparse.Namespace) -> None:
     accuracy = tables.main_blocks(runs, args.methods, labels, missing)
     for block in accuracy:
         block.caption += data_warnings(args.results, block.title)
-    timing = tables.timing_blocks(tables.read_timings(timed), args.methods, labels, untimed)
+    records = tables.read_timings(timed)
+    timing = tables.timing_blocks(records, args.methods, labels, untimed)
+    costs = tables.cost_blocks(records, args.methods, labels)
     by_category = tables.category_blocks(runs, means, args.methods, labels)
     texts = {
         "main.csv": table.to_csv(index=False),
@@ -60,8 +62,8 @@ def main(args: argparse.Namespace) -> None:
         + tables.references(args.methods, labels, citations),
         "main.tex": tables.main_latex([*overall, *by_category, *accuracy]),
         "timing.csv": tables.timing_table(timed).to_csv(index=False),
-        "timing.md": tables.timing_markdown(timing),
-        "timing.tex": tables.timing_latex(timing),
+        "timing.md": tables.timing_markdown([*timing, *costs]),
+        "timing.tex": tables.timing_latex([*timing, *costs]),
         "summary.txt": tables.terminal_summary([*overall, *(accuracy if len(accuracy) <= MOST else [])], timing),
     }
     for name, text in texts.items():

@@ -1,4 +1,7 @@
-"""Time the trained detectors of one dataset in turns, on its test images of the most frequent size."""
+"""Time the trained detectors of one dataset in turns, on its test images of the most frequent size.
+
+First their cold starts, each in a process of its own, while this one has computed nothing yet.
+"""
 
 import argparse
 import json
@@ -11,7 +14,7 @@ import torch
 
 from radar.data import manifest
 from radar.detector import SeamError, load
-from radar.evaluation.timing import device_name, time_detectors
+from radar.evaluation.timing import cold_start, device_name, import_networks, time_detectors
 from radar.files import provenance, write_json
 from radar.scoring import choose_device, image_set, prepare_torch
 
@@ -26,13 +29,18 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     settings = arguments.settings
     load_average = os.getloadavg()[0]
+    threads = min(settings["threads"], os.cpu_count() or 1)
     try:
-        device = choose_device(arguments.device)
-        prepare_torch(min(settings["threads"], os.cpu_count() or 1))
         table = manifest.read(arguments.manifest)
         test = image_set(table, arguments.data, "test", arguments.longest_side or None)
         shapes = pd.Series([tuple(test.uint8(i).shape) for i in range(min(len(test), 64))])
         shape = shapes.mode().iloc[0]
+        import_networks(path.parent for path in arguments.detectors)
+        first = test.uint8(shapes.index[shapes == shape][0])[None]
+        cold = {path: cold_start(path.parent, arguments.device, threads, first) for path in arguments.detectors}
+
+        device = choose_device(arguments.device)
+        prepare_torch(threads)
         images = torch.stack([test.uint8(i) for i in shapes.index[shapes == shape][:32]])
         loaded = {str(path): load(path.parent, device) for path in arguments.detectors}
         detectors = {name: detector for name, (detector, _) in loaded.items()}
@@ -48,7 +56,8 @@ if __name__ == "__main__":
             "dataset": dataset, "category": category, "method": method, "seed": int(seed.removeprefix("seed")),
             "device": device, "device_name": device_name(device), "threads": torch.get_num_threads(),
             "load_average": load_average,  # of the last minute, before the timing began
-            "image_shape": list(shape), **timing,
+            "image_shape": list(shape), **timing, "ratio_to": Path(timing["ratio_to"]).parts[-3],
+            "cold_start_s": cold[path],
             "training_images": trained.get("images"), "training_s": trained.get("seconds"),
             "provenance": provenance(settings, detector=path, manifest=arguments.manifest),
         })

@@ -1,0 +1,151 @@
+"""Timing: rounds and their ratios, percentiles, and where the time of a prediction goes."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from baselines.ddpm import DDPM
+from baselines.diffusionad import DiffusionAD
+from baselines.invad import InvAD
+from baselines.pca import PCA
+from radar.evaluation.cost import cost_of
+from radar.evaluation.energy import EnergyMeter, energy_meter
+from radar.evaluation.rounds import TAIL, in_turns, latency, median_interval, turns, within_rounds
+from radar.evaluation.timing import predict_uint8, time_detectors
+from radar.radar import RADAR
+
+# Rounds
+
+
+def test_a_drift_of_the_machine_cancels_in_the_ratio_within_a_round():
+    rng = np.random.default_rng(0)
+    speed = np.exp(rng.normal(0, 1, 12))  # of the machine, in each round
+    ours = [(i, 3 * speed[i]) for i in range(12) for _ in range(3)]
+    theirs = [(i, 2 * speed[i]) for i in range(0, 12, 2)]  # takes part in every second round only
+    ratio, low, high, rounds = within_rounds(ours, theirs)
+    assert (ratio, low, high) == pytest.approx((1.5, 1.5, 1.5)) and rounds == 6
+    assert not 1.4 < np.median([taken for _, taken in ours]) / np.median([taken for _, taken in theirs]) < 1.6
+
+
+@pytest.mark.parametrize("n", [6, 12, 25, 60])
+def test_the_interval_of_the_median_is_the_shortest_pair_of_order_statistics_that_holds_its_level(n):
+    values = np.arange(n)[::-1].tolist()
+    low, high = median_interval(values)
+
+    def coverage(k: int) -> float:  # that the median lies between the k-th smallest and the k-th largest
+        return 1 - 2 * stats.binom.cdf(k - 1, n, 0.5)
+
+    assert high == n - 1 - low and coverage(low + 1) >= 0.95 > coverage(low + 2)
+
+
+def test_five_rounds_have_no_interval():
+    assert median_interval([1.0, 2.0, 3.0, 4.0, 5.0]) == (None, None)  # even their range holds 93.75 % only
+
+
+def test_a_99th_percentile_needs_a_hundred_samples():
+    few, many = (latency([(0, 0.001 * i) for i in range(1, n + 1)]) for n in (TAIL - 1, TAIL))
+    assert few["latency_ms_p99"] is None and few["latency_ms_max"] == pytest.approx(99)
+    assert many["latency_ms_p99"] == pytest.approx(np.quantile(np.arange(1, 101), 0.99))
+    assert many["latency_samples"] == len(many["latency_ms"]) == len(many["latency_round"]) == 100
+
+
+@pytest.mark.parametrize("expected", [0.0001, 0.01, 0.05, 0.5, 4.0])
+def test_turns_keep_to_the_budget_and_every_method_gets_its_rounds(expected):
+    calls, every = turns(expected, 12, 240, 0.5)
+    total = calls * len(range(0, 12, every))
+    assert 6 <= total <= 240
+    assert calls == 1 or total * expected <= 0.5 + 6 * expected
+
+
+def test_rounds_start_with_another_method_each_and_samples_carry_their_round():
+    called = []
+    calls = {name: lambda name=name: called.append(name) for name in "abc"}
+    samples = in_turns(calls, {"a": (1, 1), "b": (2, 1), "c": (1, 2)}, 3)
+    assert "".join(called) == "abbc" + "bba" + "cabb"
+    assert [index for index, _ in samples["b"]] == [0, 0, 1, 1, 2, 2]
+    assert [index for index, _ in samples["c"]] == [0, 2]
+
+
+# Where the time goes
+
+
+@pytest.fixture(scope="module")
+def detectors(trivial_set, trained_predictors):
+    images, *_ = trivial_set
+    pixels, features = trained_predictors["pixels"], trained_predictors["features"]
+    made = {"radar": RADAR(noise_predictor=pixels), "ddpm": DDPM(noise_predictor=pixels, chain_steps=4),
+            "ddim": InvAD(noise_predictor=pixels), "invad": InvAD(noise_predictor=features), "pca": PCA()}
+    for detector in made.values():
+        detector.fit(images)
+    return made
+
+
+@torch.inference_mode()
+def test_the_parts_are_within_the_whole_and_the_evaluations_are_the_nfe(detectors, trivial_set):
+    _, normal, *_ = trivial_set
+    for name, detector in detectors.items():
+        cost = cost_of(detector, lambda detector=detector: predict_uint8(detector, normal[:1]), 0.05)
+        assert cost.evaluations == detector.nfe, name
+        assert 0 < sum(cost.parts.values()) <= cost.whole
+        assert ("noise_predictor" in cost.parts) == (detector.nfe > 0)
+        assert ("features" in cost.parts) == (name == "invad")
+        assert cost.milliseconds()["rest_ms"] >= 0
+    # nothing of the watching stays behind
+    before, after = (predict_uint8(detectors["radar"], normal[:2])[0] for _ in range(2))
+    assert torch.equal(before, after) and "forward" not in vars(detectors["radar"].noise_predictor.network)
+
+
+def test_networks_of_one_architecture_and_input_are_timed_once(detectors, trivial_set):
+    _, normal, *_ = trivial_set
+    with torch.inference_mode():
+        keys = {name: cost_of(detectors[name], lambda name=name: predict_uint8(detectors[name], normal[:1]),
+                              0.05).alone["noise_predictor"][0] for name in ("radar", "ddpm", "invad")}
+    assert keys["radar"] == keys["ddpm"] != keys["invad"]
+
+
+def test_every_method_is_timed_and_predicted_on_the_same_terms(detectors, trivial_set):
+    _, normal, *_ = trivial_set
+    timed = time_detectors(detectors, normal, batch_sizes=[1, 4], repeats=12, seconds=0.05)
+    for name, one in timed.items():
+        assert one["ratio_to"] == "radar" and one["latency_ms_median"] <= one["latency_ms_p90"] <= one["latency_ms_max"]
+        assert one["nfe"] == one["evaluations"] == detectors[name].nfe
+        assert set(one["images_per_s_by_batch"]) <= {1, 4} and one["batch_size"] in one["images_per_s_by_batch"]
+        assert (one["predicted_ms"] is None) == (name == "pca")
+    assert timed["radar"]["ratio"] == timed["radar"]["ratio_low"] == timed["radar"]["ratio_high"] == 1
+    assert timed["ddpm"]["predicted_ms"] == pytest.approx(4 * timed["ddpm"]["evaluation_ms"])
+    assert timed["invad"]["predicted_ms"] > 3 * timed["invad"]["evaluation_ms"]  # the features come on top
+
+
+def test_the_segmentation_network_is_a_part_of_its_own(trivial_set):
+    images, normal, *_ = trivial_set
+    detector = DiffusionAD(patch=16, stride=16, channels=[8, 8], layers_per_block=1, attention=[], norm_groups=4,
+                           segmentation_channels=[4, 4])
+    detector._build(1)
+    with torch.inference_mode():
+        cost = cost_of(detector, lambda: predict_uint8(detector, normal[:1]), 0.05)
+    assert {"noise_predictor", "other_network", "tiling"} == set(cost.parts) and cost.evaluations == detector.nfe == 2
+
+
+# Energy
+
+
+def test_an_energy_counter_that_starts_anew_is_followed(tmp_path):
+    for package, name in product((0, 1), ("name", "energy_uj", "max_energy_range_uj")):
+        folder = tmp_path / f"intel-rapl:{package}"
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_text({"name": f"package-{package}\n", "energy_uj": "7000000\n",
+                                    "max_energy_range_uj": "10000000\n"}[name])
+    meter = energy_meter(torch.device("cpu"), tmp_path)
+    before = meter.read()
+    (tmp_path / "intel-rapl:0/energy_uj").write_text("9500000\n")
+    (tmp_path / "intel-rapl:1/energy_uj").write_text("1000000\n")  # went round
+    assert before == [7, 7] and meter.joules(before, meter.read()) == pytest.approx(2.5 + 4)
+    assert isinstance(meter, EnergyMeter)
+
+
+def test_a_machine_without_a_counter_says_so(tmp_path):
+    with pytest.raises(OSError, match="has no counter of the processor's energy"):
+        energy_meter(torch.device("cpu"), tmp_path)
