@@ -20,6 +20,7 @@ rule all:
     input:
         TABLES,
         CLAIMS,
+        SIGNIFICANCE,
         FIGURES,
         OVERLAYS,
 

@@ -81,6 +81,21 @@ def test_tables_cover_every_method_and_dataset(run):
     assert flops["ddpm"] / flops["radar"] == pytest.approx(10, rel=0.05)
 
 
+def test_claims_are_judged_and_statistics_hold_every_seed(run):
+    folder, _ = run
+    claims = pd.read_csv(folder / "results/tables/claims.csv").set_index("id")
+    assert claims.loc["radar_tile_f1", "verdict"] == "not run" and claims.loc["radar_tile_f1", "published"] == 7
+    timing = pd.read_csv(folder / "results/tables/timing.csv")
+    radar = timing[timing["method"] == "radar"]["latency_ms_median"]
+    assert claims.loc["radar_real_time", "measured"] == pytest.approx(radar.max())
+    seeds = pd.read_csv(folder / "results/tables/seeds.csv")
+    main = pd.read_csv(folder / "results/tables/main.csv")
+    mean = seeds.groupby(["dataset", "method", "metric"])["value"].mean()
+    shown = main.dropna(subset="mean").set_index(["dataset", "method", "metric"])["mean"]
+    assert len(mean) == len(shown) and (mean - shown[mean.index]).abs().max() < 1e-12
+    assert "too few to test" in (folder / "results/tables/statistics.md").read_text()
+
+
 def test_the_table_cites_the_methods(run):
     folder, _ = run
     references = (folder / "results/tables/main.md").read_text().partition("## References")[2]
@@ -169,10 +184,11 @@ def test_a_change_recomputes_what_depends_on_it_and_nothing_else(run):
             shutil.copy2(ROOT / name, folder / name)
         return set(re.findall(r"^(\w+) +\d+$", stats, re.M)) - {"all", "total"}
 
-    reports = {"tables", "figure", "maps_figure"}
+    reports = {"tables", "claims", "significance", "figure", "maps_figure"}
     assert jobs("radar/reporting/tables.py") == reports
-    assert jobs("radar/evaluation/metrics.py") == {"evaluate", "tables", "figure"}
-    assert jobs("radar/evaluation/timing.py") == {"time_methods", "tables", "figure"}
+    assert jobs("radar/evaluation/metrics.py") == {"evaluate"} | reports - {"maps_figure"}
+    assert jobs("radar/evaluation/timing.py") == {"time_methods", "tables", "claims", "figure"}
+    assert jobs("config/claims.yaml") == {"claims"}
     assert jobs("baselines/ddpm.py") >= {"fit_and_score"} and "train_noise_predictor" not in jobs("baselines/ddpm.py")
     assert jobs("radar/training.py") >= {"train_noise_predictor", "fit_and_score"}
     assert "prepare" not in jobs("radar/training.py")

@@ -21,6 +21,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from radar.evaluation.bootstrap import interval, paired_difference
+from radar.evaluation.statistics import clopper_pearson
 from radar.files import sha256
 
 REBUILD = "snakemake --cores all results/tables/main.md"
@@ -80,7 +81,8 @@ COST_COLUMNS = (
 )
 MAIN_LEGEND = (
     "± is half the width of the 95 % bootstrap interval over test images, stratified by label; its two ends are in "
-    "main.csv.",
+    "main.csv. In brackets, of a false-positive rate: the exact binomial 95 % interval for so many normal test images "
+    "(seeds judge the same images, and do not make them more).",
     "Bold: best, and the 95 % interval of the paired difference to every other method with a value excludes 0; where "
     "nothing is bold there is no such winner. False-positive rates (FPR) are never bold.",
     "Accuracy, precision, recall, F1 and FPR are at the threshold calibrated on normal images. Only the columns called "
@@ -275,7 +277,8 @@ def main_table(metric_files: Sequence[Path], bootstrap_files: Sequence[Path]) ->
 def summarise(runs: Sequence[Run]) -> pd.DataFrame:
     """Long table: dataset, category, method, metric, mean, ci_low, ci_high, n_seeds.
 
-    mean: over seeds. ci_low, ci_high: 95 % percentiles of the bootstrap draws, averaged over seeds draw by draw.
+    mean: over seeds. ci_low, ci_high: 95 % percentiles of the bootstrap draws, averaged over seeds draw by draw; of a
+    false-positive rate the exact binomial interval, see rate_interval.
     A metric that is null for every seed keeps its row with an empty mean and n_seeds 0: it is not applicable.
     """
     rows = []
@@ -288,8 +291,21 @@ def summarise(runs: Sequence[Run]) -> pd.DataFrame:
                 mean = float(np.mean([run.value(metric) for run in valid])) if valid else float("nan")
                 draws = seed_mean(valid, metric)
                 low, high = interval(draws) if draws is not None else (float("nan"), float("nan"))
+                if metric in LOWER_IS_BETTER and valid:
+                    low, high = rate_interval(valid, metric)
                 rows.append((dataset, category, method, metric, mean, low, high, len(valid)))
     return pd.DataFrame(rows, columns=MAIN_TABLE).astype({"mean": float, "ci_low": float, "ci_high": float})
+
+
+def rate_interval(runs: Sequence[Run], metric: str) -> tuple[float, float]:
+    """The exact binomial interval of a rate of normal test images, mean over seeds; (NaN, NaN) if they are not counted.
+
+    Seeds judge the same images, so that they are no further ones: the mean number of false alarms is taken as that of
+    one test of so many images. A bootstrap would call a rate of 0 certain.
+    """
+    n = min(run.record.get("n_test_normal") or 0 for run in runs)
+    rate = float(np.mean([run.value(metric) for run in runs]))
+    return clopper_pearson(rate * n, n) if n else (float("nan"), float("nan"))
 
 
 def best_significant(runs: Sequence[Run]) -> pd.DataFrame:
@@ -450,7 +466,8 @@ def main_blocks(runs: Sequence[Run], methods: Sequence[str] = (), labels: dict[s
         # Nobody has beaten a method that is not there.
         complete = reasons.keys() <= group.keys()
         cells = {name: [cell(values.get((dataset, category, name, metric)),
-                              complete and (dataset, category, metric, name) in winners) for metric, *_ in MAIN_COLUMNS]
+                              complete and (dataset, category, metric, name) in winners, metric)
+                         for metric, *_ in MAIN_COLUMNS]
                  for name in group}
         block = Block(f"{dataset}/{category}", main_caption(everything), main_warnings(everything), columns)
         if not complete and group:
@@ -480,7 +497,7 @@ def category_blocks(runs: Sequence[Run], means: Sequence[Run], methods: Sequence
             block = Block(f"{dataset}: {full.format(promised=promised)} by category", [], [],
                           [("methods", name, name) for name in names], head="category")
             for category in dict.fromkeys(run.record["category"] for run in ours):
-                block.rows.append((category, [], [cell(values.get((dataset, category, name, metric)), False)
+                block.rows.append((category, [], [cell(values.get((dataset, category, name, metric)), False, metric)
                                                   for name in shown]))
             blocks.append(block)
     return blocks
@@ -543,10 +560,13 @@ def _fill(block: Block, methods: Sequence[str], cells: dict[str, list[Cell]], re
     return block
 
 
-def cell(values: tuple[float, float, float] | None, bold: bool) -> Cell:
+def cell(values: tuple[float, float, float] | None, bold: bool, metric: str = "") -> Cell:
+    """The mean and half the width of its interval; of a rate, whose interval is lopsided, both ends."""
     if values is None or math.isnan(values[0]):
         return NOTHING
     mean, low, high = values
+    if metric in LOWER_IS_BETTER and not math.isnan(low):
+        return Cell(f"{short(mean)} [{short(low)}, {short(high)}]")
     return Cell(short(mean), "" if math.isnan(low) else short((high - low) / 2), bold)
 
 
@@ -663,16 +683,16 @@ def main_latex(blocks: Sequence[Block]) -> str:
 
 def timing_markdown(blocks: Sequence[Block]) -> str:
     """What timing_blocks and cost_blocks gave, as Markdown."""
-    return to_markdown("Timing", (*TIMING_LEGEND, *COST_LEGEND), blocks)
+    return to_markdown("Timing", (*TIMING_LEGEND, *COST_LEGEND), blocks, REBUILD.replace("main", "timing"))
 
 
 def timing_latex(blocks: Sequence[Block]) -> str:
     """What timing_blocks and cost_blocks gave, as LaTeX."""
-    return to_latex("Timing", (*TIMING_LEGEND, *COST_LEGEND), blocks)
+    return to_latex("Timing", (*TIMING_LEGEND, *COST_LEGEND), blocks, REBUILD.replace("main", "timing"))
 
 
-def to_markdown(title: str, legend: Sequence[str], blocks: Sequence[Block]) -> str:
-    """GitHub-flavoured Markdown: a legend, then a heading, caption, table and notes per block."""
+def to_markdown(title: str, legend: Sequence[str], blocks: Sequence[Block], rebuild: str = REBUILD) -> str:
+    """GitHub-flavoured Markdown: a legend, then a heading, caption, table and notes per block; rebuild: the command."""
     def clean(text: str) -> str:
         return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
 
@@ -680,7 +700,7 @@ def to_markdown(title: str, legend: Sequence[str], blocks: Sequence[Block]) -> s
         return [clean(label) + "".join(f" [{number}]" for number in numbers),
                 *(f"**{cell.plain()}**" if cell.bold else cell.plain() for cell in cells)]
 
-    parts = [f"# {title}", f"Rebuild with `{REBUILD}`.", "\n".join(f"- {line}" for line in legend)]
+    parts = [f"# {title}", f"Rebuild with `{rebuild}`.", "\n".join(f"- {line}" for line in legend)]
     for block in blocks:
         lines = [" ".join(map(clean, block.caption)), *(f"**{clean(line)}**" for line in block.warnings)]
         parts += [f"## {clean(block.title)}", "\n\n".join(lines)]
@@ -701,9 +721,9 @@ def escape_latex(text: str) -> str:
     return "".join(LATEX.get(character, character) for character in " ".join(text.split()))
 
 
-def to_latex(title: str, legend: Sequence[str], blocks: Sequence[Block]) -> str:
+def to_latex(title: str, legend: Sequence[str], blocks: Sequence[Block], rebuild: str = REBUILD) -> str:
     """One floating table per block, to be \\input in a document that loads booktabs and rotating."""
-    lines = [f"% {title}. Rebuild with: {REBUILD}", r"% Needs \usepackage{booktabs,rotating}"]
+    lines = [f"% {title}. Rebuild with: {rebuild}", r"% Needs \usepackage{booktabs,rotating}"]
     for block in blocks:
         slug = re.sub(r"[^a-z0-9]+", "-", f"{title} {block.title}".lower()).strip("-")
         caption = " ".join([f"{block.title}.", *block.caption, *block.warnings, *legend])
@@ -756,7 +776,7 @@ def terminal_summary(accuracy: Sequence[Block], timing: Sequence[Block]) -> str:
         for label, numbers, cells in block.rows:
             time = times.get((block.title, label), [NOTHING] * len(TIMING_COLUMNS))
             table.append([label + "".join(f" [{number}]" for number in numbers),
-                          *(cells[index].plain() + (" ", "*")[cells[index].bold] for index in where),
+                          *(cells[index].plain().partition(" [")[0] + (" ", "*")[cells[index].bold] for index in where),
                           time[0].text, time[nfe].text])
         below = [*block.warnings, *(f"[{number}] {note}" for number, note in enumerate(block.notes, 1)),
                  *(f"Latency of {note}" for label, numbers, _ in block.rows if not numbers

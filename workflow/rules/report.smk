@@ -4,6 +4,13 @@ TABLES = [f"results/tables/{name}" for name in (
     "main.csv", "main.md", "main.tex", "differences.csv", "timing.csv", "timing.md", "timing.tex", "summary.txt", "metrics.json",
 )]
 CLAIMS = [f"results/tables/claims.{suffix}" for suffix in ("csv", "md", "tex")]
+SIGNIFICANCE = [f"results/tables/{name}" for name in (
+    "statistics.csv", "statistics.md", "statistics.tex", "seeds.csv", "ranks.csv", "comparisons.csv",
+)]
+# The ablation study is no part of the run; where it was made, claims and statistics take in what it found.
+ABLATED = Path("results/tables/ablation.csv")
+ABLATION_VARIANTS = "--variants results/ablation/variants.json" if ABLATED.exists() else ""
+ABLATION_STATE = ABLATED.stat().st_mtime if ABLATED.exists() else None
 # What was trained: the shared noise predictors, and the methods that train networks of their own.
 USED = list(dict.fromkeys(method["noise_predictor"] for method in METHODS.values() if "noise_predictor" in method))
 TRAINED = [f"noise_predictor-{name}" for name in USED] + [name for name in METHODS if "training" in METHODS[name]]
@@ -13,7 +20,7 @@ FIGURES = expand(
     name=[*OVERVIEWS, *(f"maps_{name.replace('/', '_')}" for name in DATASETS)],
     suffix=["png", "pdf"],
 )
-TABLE_CODE = code("radar/reporting/tables.py", "radar/evaluation/bootstrap.py")
+TABLE_CODE = code("radar/reporting/tables.py", "radar/evaluation/bootstrap.py", "radar/evaluation/statistics.py")
 FIGURE_CODE = TABLE_CODE + code("radar/reporting/figures.py", "radar/mapfile.py", "workflow/scripts/figures.py")
 RECORDS = per_dataset(f"{DETECTOR}/metrics.json", method=METHODS, seed=SEEDS)
 SAMPLES = per_dataset(f"{DETECTOR}/bootstrap.npz", method=METHODS, seed=SEEDS)
@@ -59,10 +66,6 @@ rule tables:
         "--out $(dirname {output[0]}) 2>&1 | tee {log}"
 
 
-# The ablation study is no part of the run, but where it was made the claims that it tests are judged too.
-ABLATED = Path("results/tables/ablation.csv")
-
-
 rule claims:
     input:
         TABLE_CODE,
@@ -81,12 +84,38 @@ rule claims:
         "results/tables/claims.log",
     params:
         arguments=f"--datasets {' '.join(DATASETS)} --methods {' '.join(METHODS)} --seeds {' '.join(map(str, SEEDS))}",
-        variants="--variants results/ablation/variants.json" if ABLATED.exists() else "",
-        study=ABLATED.stat().st_mtime if ABLATED.exists() else None,
+        variants=ABLATION_VARIANTS,
+        study=ABLATION_STATE,
     message:
         "judge the papers' claims"
     shell:
         "{PYTHON} workflow/scripts/claims.py {params.arguments} {params.variants} "
+        "--results $(dirname $(dirname {output[0]})) --out $(dirname {output[0]}) 2>&1 | tee {log}"
+
+
+rule significance:
+    input:
+        TABLE_CODE,
+        code("radar/reporting/significance.py", "radar/reporting/ablation.py", "workflow/scripts/significance.py"),
+        code(*(f"config/methods/{name}.yaml" for name in METHODS)),
+        RECORDS,
+        SAMPLES,
+    output:
+        report(
+            SIGNIFICANCE,
+            category="Statistics",
+            caption="../report/tables.rst",
+        ),
+    log:
+        "results/tables/significance.log",
+    params:
+        arguments=report_arguments(),
+        variants=ABLATION_VARIANTS,
+        study=ABLATION_STATE,
+    message:
+        "seeds, shares of variance, ranks"
+    shell:
+        "{PYTHON} workflow/scripts/significance.py {params.arguments} {params.variants} "
         "--results $(dirname $(dirname {output[0]})) --out $(dirname {output[0]}) 2>&1 | tee {log}"
 
 

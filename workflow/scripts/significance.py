@@ -1,0 +1,50 @@
+"""Write what seeds, chance and the number of datasets leave of the results: statistics, seeds, ranks, comparisons."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from radar.configuration import CONFIG, ConfigurationError, read_yaml
+from radar.files import atomic
+from radar.reporting import ablation, significance, tables
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="FOLDER")
+    parser.add_argument("--datasets", nargs="+", required=True, metavar="DATASET/CATEGORY")
+    parser.add_argument("--methods", nargs="+", required=True, metavar="NAME", help="rows, in this order")
+    parser.add_argument("--seeds", nargs="+", type=int, required=True)
+    parser.add_argument("--labels", nargs="*", default=[], metavar="NAME=LABEL", help="what to call a method")
+    parser.add_argument("--variants", type=Path, help="results/ablation/variants.json, where the study was made")
+    parser.add_argument("--out", type=Path, default=Path("results/tables"), metavar="FOLDER")
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    labels = dict(pair.split("=", 1) for pair in args.labels)
+    files, _ = tables.run_files(args.results, args.datasets, args.methods, args.seeds, "metrics.json")
+    runs = tables.read_runs(files, [path.with_name("bootstrap.npz") for path in files])
+    study = None
+    if args.variants:
+        study = ablation.read_ablation(ablation.read_variants(args.variants), args.variants.parent)
+    methods = {name: read_yaml(CONFIG / "methods" / f"{name}.yaml") for name in args.methods}
+    table = significance.table(runs, methods, study)
+    ranks, comparisons = significance.across(runs)
+    blocks = significance.statistics_blocks(table, args.methods, labels)
+    if len(ranks):
+        blocks.insert(0, significance.ranks_block(ranks, comparisons, args.methods, labels))
+    texts = {"seeds.csv": significance.seed_values(runs).to_csv(index=False),
+             "statistics.csv": table.to_csv(index=False), "ranks.csv": ranks.to_csv(index=False),
+             "comparisons.csv": comparisons.to_csv(index=False), "statistics.md": significance.markdown(blocks),
+             "statistics.tex": significance.latex(blocks)}
+    for name, text in texts.items():
+        with atomic(args.out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        main(arguments())
+    except (tables.InputError, ConfigurationError, OSError) as error:
+        sys.exit(f"significance: {error}")
