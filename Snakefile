@@ -23,6 +23,7 @@ rule all:
         SIGNIFICANCE,
         FIGURES,
         OVERLAYS,
+        PAGE,
 
 
 onstart:

@@ -96,6 +96,18 @@ def test_claims_are_judged_and_statistics_hold_every_seed(run):
     assert "too few to test" in (folder / "results/tables/statistics.md").read_text()
 
 
+def test_the_report_holds_the_tables_numbers_and_needs_no_network(run):
+    folder, printed = run
+    html = (folder / "results/report.html").read_text()
+    assert "results/report.html" in printed and len(html) < 10 * 2**20
+    assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", html)
+    main = pd.read_csv(folder / "results/tables/main.csv")
+    for row in main[main["metric"] == "image_auroc"].itertuples():
+        assert f"<td>{row.mean:.3f}<".replace("0.", ".") in html or f'"best">{row.mean:.3f}'.replace("0.", ".") in html
+    for text in ("elpv/mono", "CC BY-NC-SA 4.0", "Highest scores of normal images", "arXiv:2508.04818", "NFE"):
+        assert text in html
+
+
 def test_the_table_cites_the_methods(run):
     folder, _ = run
     references = (folder / "results/tables/main.md").read_text().partition("## References")[2]
@@ -184,11 +196,11 @@ def test_a_change_recomputes_what_depends_on_it_and_nothing_else(run):
             shutil.copy2(ROOT / name, folder / name)
         return set(re.findall(r"^(\w+) +\d+$", stats, re.M)) - {"all", "total"}
 
-    reports = {"tables", "claims", "significance", "figure", "maps_figure"}
+    reports = {"tables", "claims", "significance", "figure", "maps_figure", "page"}
     assert jobs("radar/reporting/tables.py") == reports
     assert jobs("radar/evaluation/metrics.py") == {"evaluate"} | reports - {"maps_figure"}
-    assert jobs("radar/evaluation/timing.py") == {"time_methods", "tables", "claims", "figure"}
-    assert jobs("config/claims.yaml") == {"claims"}
+    assert jobs("radar/evaluation/timing.py") == {"time_methods", "tables", "claims", "figure", "page"}
+    assert jobs("config/claims.yaml") == {"claims", "page"}
     assert jobs("baselines/ddpm.py") >= {"fit_and_score"} and "train_noise_predictor" not in jobs("baselines/ddpm.py")
     assert jobs("radar/training.py") >= {"train_noise_predictor", "fit_and_score"}
     assert "prepare" not in jobs("radar/training.py")

@@ -315,14 +315,14 @@ def rounded_signed(value: float) -> str:
     return f"-{rounded(-value)}" if value < 0 else rounded(value)
 
 
-def _measured_text(row) -> str:
+def measured_text(row) -> str:
     if math.isnan(row.measured):
         return DASH
     span = "" if math.isnan(row.low) else f" [{rounded_signed(row.low)}, {rounded_signed(row.high)}]"
     return f"{rounded_signed(row.measured)}{span} {row.unit}"
 
 
-def _published_text(row) -> str:
+def published_text(row) -> str:
     return f"{row.published} {row.published_unit} ({row.source}, {row.evidence})" if row.published else DASH
 
 
@@ -350,8 +350,8 @@ def to_markdown(table: pd.DataFrame) -> str:
     lines = ["# Claims", f"Rebuild with `{REBUILD}`.", summary(table), "\n".join(f"- {line}" for line in LEGEND)]
     head = ["| claim | paper | verdict | measured | published |", "|---|---|---|---|---|"]
     lines.append("\n".join([*head, *(
-        f"| {clean(row.statement)} | {clean(row.paper)} | **{row.verdict}** | {_measured_text(row)} | "
-        f"{clean(_published_text(row))} |" for row in table.itertuples())]))
+        f"| {clean(row.statement)} | {clean(row.paper)} | **{row.verdict}** | {measured_text(row)} | "
+        f"{clean(published_text(row))} |" for row in table.itertuples())]))
     for row in table.itertuples():
         detail = f"{'Not run: ' if row.verdict == 'not run' else 'Measured: '}{clean(row.detail)}."
         lines += [f"## {clean(row.statement)}", f"{row.verdict}. {detail} Conditions: {clean(row.conditions)}"]
@@ -366,6 +366,6 @@ def to_latex(table: pd.DataFrame) -> str:
              r"\begin{tabular}{p{0.34\textwidth}lp{0.2\textwidth}p{0.25\textwidth}}", r"\toprule",
              r"claim & verdict & measured & published \\", r"\midrule"]
     for row in table.itertuples():
-        cells = (f"{row.statement} ({row.paper})", row.verdict, _measured_text(row), _published_text(row))
+        cells = (f"{row.statement} ({row.paper})", row.verdict, measured_text(row), published_text(row))
         lines.append(" & ".join(map(escape_latex, cells)) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}"]) + "\n"

@@ -191,8 +191,9 @@ def print_summary(tables, figures):
         return
     shutil.rmtree("results/partial", ignore_errors=True)  # of an earlier run, which failed
     print(summary.read_text())
-    print(f"tables:  {tables}/main.md, timing.md (also .csv, .tex)")
+    print(f"tables:  {tables}/main.md, timing.md, claims.md, statistics.md (also .csv, .tex)")
     print(f"figures: {figures}/*.png, *.pdf")
+    print("all of it on one page: results/report.html")
 
 
 def labels():

@@ -7,6 +7,8 @@ CLAIMS = [f"results/tables/claims.{suffix}" for suffix in ("csv", "md", "tex")]
 SIGNIFICANCE = [f"results/tables/{name}" for name in (
     "statistics.csv", "statistics.md", "statistics.tex", "seeds.csv", "ranks.csv", "comparisons.csv",
 )]
+PAGE = "results/report.html"
+SOURCES = sorted({name.partition("/")[0] for name in DATASETS})
 # The ablation study is no part of the run; where it was made, claims and statistics take in what it found.
 ABLATED = Path("results/tables/ablation.csv")
 ABLATION_VARIANTS = "--variants results/ablation/variants.json" if ABLATED.exists() else ""
@@ -170,3 +172,37 @@ rule maps_figure:
         "{PYTHON} workflow/scripts/figures.py --figure maps --datasets {wildcards.dataset}/{wildcards.category} "
         "--methods {params.methods} --seeds {params.seed} --data {wildcards.dataset}/{wildcards.category}={params.data} "
         "--results $(dirname $(dirname {output[0]})) --out $(dirname {output[0]}) 2>&1 | tee {log}"
+
+
+rule page:
+    input:
+        TABLE_CODE,
+        code(
+            *(f"radar/reporting/{name}.py" for name in ("page", "claims", "significance", "ablation")),
+            "radar/reporting/templates/report.html", "radar/mapfile.py", "radar/data/photos.py", "workflow/scripts/page.py",
+        ),
+        code(*(f"config/methods/{name}.yaml" for name in METHODS), *(f"config/datasets/{name}.yaml" for name in SOURCES)),
+        code(*set(CLASS_FILES.values())),
+        RECORDS,
+        SAMPLES,
+        SCORES,
+        TIMINGS,
+        MANIFESTS,
+        CLAIMS,
+        SIGNIFICANCE,
+        FIGURES,
+        per_dataset(f"{DETECTOR}/maps.npz", method=METHODS, seed=SEEDS[0]),
+    output:
+        PAGE,
+    log:
+        "results/report.log",
+    params:
+        arguments=report_arguments(),
+        data=" ".join(f"{name}={shlex.quote(origin(name).folder)}" for name in DATASETS),
+        variants=ABLATION_VARIANTS,
+        study=ABLATION_STATE,
+    message:
+        "write the report"
+    shell:
+        "{PYTHON} workflow/scripts/page.py {params.arguments} --data {params.data} {params.variants} "
+        "--results $(dirname {output[0]}) --out {output[0]} 2>&1 | tee {log}"
