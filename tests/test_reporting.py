@@ -286,6 +286,27 @@ def test_timing_table_has_exactly_its_columns(tree):
     assert " ".join(cell.replace(" ", "") for cell in shown.split("|")[2:-1]) == row
 
 
+def test_a_method_that_evaluates_more_often_than_it_says_is_named(tree):
+    files = tables.run_files(tree / "results", DATASETS, METHODS, [0], "timing.json")[0]
+    counted = {"radar": 1.0, "ddim_inversion": 3.0, "pca": 0.0}  # 0: its network was not seen
+    records = [one | {"evaluations": counted[one["method"]]} for one in tables.read_timings(files)]
+    for block in tables.cost_blocks(records):
+        assert block.warnings == ["Warning: ddim_inversion says NFE 1, 3 evaluations were counted."]
+
+
+def test_the_timing_figure_shows_all_of_a_prediction_and_its_prediction(tree):
+    table = tables.timing_table(tables.run_files(tree / "results", DATASETS, METHODS, [0], "timing.json")[0])
+    table.loc[table["method"] == "pca", ["evaluation_ms", "predicted_ms", "measured_to_predicted"]] = np.nan
+    drawn = figures.timing(table, figures.looks(METHODS))
+    for shares, latencies in zip(drawn.axes[::2], drawn.axes[1::2], strict=True):
+        widths = np.array([bar.get_width() for bar in shares.patches]).reshape(-1, len(METHODS))
+        assert widths.sum(axis=0) == pytest.approx(100) and widths[2, 0] == pytest.approx(100 * 8 / 9.5)
+        assert [text.get_text() for text in latencies.texts] == ["1.23", "1.23", "–"]
+        predicted = [line.get_xdata()[0] for line in latencies.lines if line.get_marker() == "D"]
+        assert predicted == [8.1, 8.1] and latencies.get_xscale() == "log"
+    assert len(drawn.axes) == 2 * len(DATASETS)
+
+
 @pytest.mark.parametrize("value, text", [(0.01234, "0.0123"), (9.999, "10.0"), (12345.6, "12300"), (0, "0"),
                                          (None, "–"), (float("nan"), "–")])
 def test_rounded(value, text):
@@ -373,11 +394,11 @@ def test_a_broken_file_is_named_in_one_line(tree):
 
 
 def test_figures_are_written_the_same_each_time(tree):
-    for figure in ("accuracy_latency", "roc", "recall", "maps", "loss"):
+    for figure in ("accuracy_latency", "timing", "roc", "recall", "maps", "loss"):
         done = run("figures", tree, "--figure", figure, "--networks", "noise_predictor-pixels")
         assert done.returncode == 0, done.stderr
     out = tree / "results" / "figures"
-    stems = {"accuracy_latency", "roc", "recall", "maps_printed_all", "maps_elpv_mono", "loss"}
+    stems = {"accuracy_latency", "timing", "roc", "recall", "maps_printed_all", "maps_elpv_mono", "loss"}
     assert {path.name for path in out.iterdir()} == {f"{stem}.{end}" for stem in stems for end in ("png", "pdf")}
     for stem in stems:
         pixels = np.asarray(Image.open(out / f"{stem}.png").convert("L"))

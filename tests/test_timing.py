@@ -14,7 +14,7 @@ from baselines.pca import PCA
 from radar.evaluation.cost import cost_of
 from radar.evaluation.energy import EnergyMeter, energy_meter
 from radar.evaluation.rounds import TAIL, in_turns, latency, median_interval, turns, within_rounds
-from radar.evaluation.timing import predict_uint8, time_detectors
+from radar.evaluation.timing import peak_memory, predict_uint8, time_detectors
 from radar.radar import RADAR
 
 # Rounds
@@ -127,6 +127,11 @@ def test_the_segmentation_network_is_a_part_of_its_own(trivial_set):
     with torch.inference_mode():
         cost = cost_of(detector, lambda: predict_uint8(detector, normal[:1]), 0.05)
     assert {"noise_predictor", "other_network", "tiling"} == set(cost.parts) and cost.evaluations == detector.nfe == 2
+
+
+def test_the_peak_of_a_call_comes_with_its_result():
+    peak, kept = peak_memory(lambda: torch.ones(25_000_000), torch.device("cpu"))
+    assert kept.sum() == 25_000_000 and peak > 4 * 25_000_000
 
 
 # Energy

