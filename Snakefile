@@ -19,6 +19,7 @@ rule all:
     default_target: True
     input:
         TABLES,
+        CLAIMS,
         FIGURES,
         OVERLAYS,
 

@@ -167,10 +167,11 @@ def test_a_change_recomputes_what_depends_on_it_and_nothing_else(run):
             shutil.copy2(ROOT / name, folder / name)
         return set(re.findall(r"^(\w+) +\d+$", stats, re.M)) - {"all", "total"}
 
-    reports = {"tables", "figure", "maps_figure"}
+    reports = {"tables", "claims", "figure", "maps_figure"}
     assert jobs("radar/reporting/tables.py") == reports
-    assert jobs("radar/evaluation/metrics.py") == {"evaluate", "tables", "figure"}
-    assert jobs("radar/evaluation/timing.py") == {"time_methods", "tables", "figure"}
+    assert jobs("radar/evaluation/metrics.py") == {"evaluate", "tables", "claims", "figure"}
+    assert jobs("radar/evaluation/timing.py") == {"time_methods", "tables", "claims", "figure"}
+    assert jobs("config/claims.yaml") == {"claims"}
     assert jobs("baselines/ddpm.py") >= {"fit_and_score"} and "train_noise_predictor" not in jobs("baselines/ddpm.py")
     assert jobs("radar/training.py") >= {"train_noise_predictor", "fit_and_score"}
     assert "prepare" not in jobs("radar/training.py")

@@ -3,6 +3,7 @@
 TABLES = [f"results/tables/{name}" for name in (
     "main.csv", "main.md", "main.tex", "differences.csv", "timing.csv", "timing.md", "timing.tex", "summary.txt", "metrics.json",
 )]
+CLAIMS = [f"results/tables/claims.{suffix}" for suffix in ("csv", "md", "tex")]
 # What was trained: the shared noise predictors, and the methods that train networks of their own.
 USED = list(dict.fromkeys(method["noise_predictor"] for method in METHODS.values() if "noise_predictor" in method))
 TRAINED = [f"noise_predictor-{name}" for name in USED] + [name for name in METHODS if "training" in METHODS[name]]
@@ -56,6 +57,33 @@ rule tables:
     shell:
         "{PYTHON} workflow/scripts/tables.py {params.arguments} --results $(dirname $(dirname {output[0]})) "
         "--out $(dirname {output[0]}) 2>&1 | tee {log}"
+
+
+rule claims:
+    input:
+        TABLE_CODE,
+        code("radar/reporting/claims.py", "radar/reporting/ablation.py", "radar/configuration.py", "workflow/scripts/claims.py"),
+        code("config/claims.yaml", "config/published.csv"),
+        RECORDS,
+        SAMPLES,
+        TIMINGS,
+    output:
+        report(
+            CLAIMS,
+            category="Claims",
+            caption="../report/claims.rst",
+        ),
+    log:
+        "results/tables/claims.log",
+    params:
+        arguments=report_arguments(),
+        state=lambda wildcards: ablation_state(),
+        ablation=lambda wildcards: "--ablation results/ablation" if ablation_state() else "",
+    message:
+        "hold the papers' claims against the results"
+    shell:
+        "{PYTHON} workflow/scripts/claims.py {params.arguments} {params.ablation} "
+        "--results $(dirname $(dirname {output[0]})) --out $(dirname {output[0]}) 2>&1 | tee {log}"
 
 
 rule figure:
