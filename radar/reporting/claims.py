@@ -555,7 +555,7 @@ def counts(verdicts: Iterable[str]) -> str:
 
 
 def others(published: Sequence[dict], claims: Sequence[Claim]) -> Block:
-    """The rows of published.csv that no claim stands on."""
+    """The rows of published.csv that no claim stands on; too wide for a page of LaTeX."""
     columns = [("published", name, name) for name in ("dataset", "setting", "metric", "value", "device", "source")]
     block, used = Block("Other published values", [OTHERS], [], columns), [claim.published for claim in claims]
     for row in published:

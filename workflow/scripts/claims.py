@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> None:
     blocks = claims.blocks(made)
     other = claims.others(published, asked)
     texts = {"claims.csv": claims.table(made).to_csv(index=False), "claims.md": claims.markdown([*blocks, other]),
-             "claims.tex": claims.latex([*blocks, other])}
+             "claims.tex": claims.latex(blocks)}
     for name, text in texts.items():
         with atomic(args.out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
