@@ -4,6 +4,7 @@ Imported by the Snakefile at every call, so it imports nothing heavy.
 """
 
 import ast
+import csv
 import hashlib
 import json
 import os
@@ -363,3 +364,101 @@ def _changed(method: dict, entry: dict, change: dict) -> dict:
         else:
             method["settings"] = method["settings"] | {key: value}
     return method
+
+
+# The papers' claims
+
+PUBLISHED = ("method", "paper", "dataset", "category", "setting", "metric", "value", "unit", "device", "source",
+             "evidence")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of config/claims.yaml, complete.
+
+    paper: the method as the paper calls it; reference: its citation. speakers: methods of the suite that may speak for
+    it. datasets: each as dataset/category; None = all of the run. kind, options: the test. published: the row of
+    config/published.csv with its value as a number; None = the claim is in words. source, evidence: where it stands.
+    """
+
+    name: str
+    paper: str
+    reference: str
+    speakers: tuple[str, ...]
+    statement: str
+    datasets: tuple[str, ...] | None
+    kind: str
+    options: dict
+    published: dict | None
+    source: str
+    evidence: str
+    conditions: str
+
+
+def read_published(path: Path = CONFIG / "published.csv") -> list[dict]:
+    """The rows of published.csv, `value` as a number, the rest as text. Raises ConfigurationError."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error})") from error
+    for number, row in enumerate(rows, 2):
+        if tuple(row) != PUBLISHED or None in row.values():
+            raise ConfigurationError(f"{path}: line {number}: must have exactly the columns {', '.join(PUBLISHED)}")
+        try:
+            row["value"] = float(row["value"])
+        except ValueError:
+            raise ConfigurationError(f"{path}: line {number}: value '{row['value']}' is no number") from None
+        if not row["source"] or not row["evidence"]:
+            raise ConfigurationError(f"{path}: line {number}: a number needs its source and evidence")
+    return rows
+
+
+def read_claims(path: Path = CONFIG / "claims.yaml", published: list[dict] | None = None) -> list[Claim]:
+    """The claims of claims.yaml, checked and with their published numbers; published: as read_published gives it.
+
+    Raises ConfigurationError.
+    """
+    papers = read_yaml(path)
+    check(papers, "claims", str(path))
+    published = read_published() if published is None else published
+    methods = {file.stem for file in (CONFIG / "methods").glob("*.yaml")}
+    claims: dict[str, Claim] = {}
+    for paper, description in papers.items():
+        _check_names(f"{path}: {paper}.methods", description["methods"], methods)
+        for name, claim in description["claims"].items():
+            where = f"{path}: {paper}.claims.{name}"
+            if name in claims:
+                raise ConfigurationError(f"{where}: {claims[name].paper} has a claim of this name too; rename one")
+            kind, options = next(iter(claim["test"].items()))
+            for entry in options.get("than", []):
+                _check_names(f"{where}.test.{kind}.than", [entry] if isinstance(entry, str) else entry, methods)
+            try:
+                datasets = tuple(expand_datasets(claim["datasets"])) if "datasets" in claim else None
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{where}.datasets: {str(error).removeprefix('configuration: ')}") from None
+            if claim.keys() & {"published", "source", "evidence"} not in ({"published"}, {"source", "evidence"}):
+                raise ConfigurationError(f"{where}: give published, or else source and evidence")
+            row = _published_row(where, paper, claim["published"], published) if "published" in claim else None
+            if kind == "reaches" and (row is None or row["unit"] != "percent"):
+                raise ConfigurationError(f"{where}: reaches needs a published value in percent")
+            claims[name] = Claim(name, paper, description["paper"], tuple(description["methods"]), claim["statement"],
+                                 datasets, kind, options, row, *((row or claim)[key] for key in ("source", "evidence")),
+                                 claim["conditions"])
+    return list(claims.values())
+
+
+def _check_names(where: str, names: Iterable[str], known: set[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ConfigurationError(f"{where}: unknown method '{name}'; known: {', '.join(sorted(known))}")
+
+
+def _published_row(where: str, paper: str, wanted: dict, published: list[dict]) -> dict:
+    """The one row of a paper that has the wanted values in its columns."""
+    rows = [row for row in published if row["method"] == paper and wanted.items() <= row.items()]
+    if len(rows) != 1:
+        text = ", ".join(f"{key} '{value}'" for key, value in wanted.items())
+        raise ConfigurationError(f"{where}.published: {len(rows) or 'no'} rows of published.csv "
+                                 f"with method '{paper}', {text}; name one")
+    return rows[0]

@@ -2,10 +2,10 @@
 
 import base64
 import io
+import math
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -78,9 +78,15 @@ def test_a_thumbnail_shows_the_photograph_with_its_truth_and_the_map():
 
 
 def whole(**changes) -> page.Page:
-    verdicts = claims.judge(claims.read_claims(Path("config/claims.yaml")), claims.read_published(
-        Path("config/published.csv")), claims.Evidence([run("radar", 0.9), run("ddpm", 0.5)]))
-    verdicts = verdicts.assign(statement=HOSTILE, measured_text="", published_text="")
+    row = dict.fromkeys(claims.TABLE, "text") | {
+        "verdict": "reproduced", "statement": HOSTILE, "measured": -1.5, "low": -2.0, "high": 0.25, "unit": "points",
+        "published": "13", "published_unit": "percent", "source": "abstract", "evidence": "paper"}
+    rows = [row, row | {"verdict": "not run", "measured": math.nan, "published": ""}]
+    verdicts = pd.DataFrame(rows)
+    verdicts["measured_text"] = [page.measured_text(one) for one in verdicts.itertuples()]
+    verdicts["published_text"] = [page.published_text(one) for one in verdicts.itertuples()]
+    assert verdicts["measured_text"].tolist() == ["-1.50 [-2.00, 0.250] points", ""]
+    assert verdicts["published_text"].tolist() == ["13 percent (abstract; paper)", ""]
     block = Block("a/b", ["Mean over 2 seeds."], ["Warning: careful."],
                   [("g", "AUROC", "image AUROC"), ("g", "x", "x")],
                   [("radar", [1], [Cell(".912", ".034", True), Cell("0.5")]), ("ddpm", [], [Cell(".834"), Cell("12")]),
@@ -89,7 +95,7 @@ def whole(**changes) -> page.Page:
     part = page.DatasetPart("a/b", [("images", "3")], [block], pixel, [page.Mistakes("radar", [pixel], [pixel])],
                             [HOSTILE])
     commands = dict.fromkeys(("main", "differences", "timing", "claims", "statistics", "page"), "snakemake x")
-    values = {"title": "T", "verdicts": verdicts, "summary": claims.summary(verdicts), "answer": ["Yes."],
+    values = {"title": "T", "verdicts": verdicts, "summary": "1 reproduced, 1 not run.", "answer": ["Yes."],
               "answer_block": block, "datasets": [part], "figures": [pixel], "timing": [block], "statistics": [block],
               "ablation_text": ["Topic", "- finding"], "ablation": [pixel], "environment": [("commit", "0123")],
               "methods": [page.MethodCard("radar", HOSTILE, "text", "cite", [("class", "C")])],

@@ -1,371 +1,577 @@
-"""The papers' claims, tested on the results of a run: reproduced, contradicted, inconclusive or not run.
+"""The papers' claims, tested on what a run left: for each a measured value, its interval and a verdict.
 
-A claim of config/claims.yaml becomes one number or several (a gain over the next best method, a ratio of latencies ...)
-with a 95 % interval each, and a boundary:
+Every test is brought to one form. A comparison is a number that the claim says lies above a boundary: the lead over a
+rival in a metric, the logarithm of how many times faster. Accuracy is compared draw by draw on the same resampled test
+images, latency round by round on the same moments. Comparisons are averaged over the categories of a dataset and then
+over datasets, all with the same weight; a claim about the best of several rivals or about several metrics rests on the
+smallest of its comparisons.
 
-    reproduced    every interval lies on the claim's side of the boundary
-    contradicted  some interval lies on the other side
-    inconclusive  otherwise: an interval reaches over the boundary, or there is none
-    not run       the data, a method or a study that the claim needs is not among the results
-
-Nothing but the results decides. Intervals of metrics are those of the paired bootstrap over test images; the next best
-method is picked draw by draw, so that the picking is inside the interval, and by the largest of several noisy numbers
-the gain comes out rather too small than too large. Intervals of times are of the median, by the sign test over rounds
-in which the methods took turns (radar.evaluation.rounds). A claim on several datasets shows the number that speaks
-least for it; the others are in its detail.
+The verdict is *reproduced* if the 95 % interval lies above the boundary and no single dataset's interval below it,
+*contradicted* the other way round, *inconclusive* otherwise, and *not run* if data, a method, a study or the device
+that the claim needs is missing. It is a function of config/claims.yaml, config/published.csv and the run's files alone.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import groupby
 
 import numpy as np
 import pandas as pd
 
-from radar.configuration import ConfigurationError, check, read_yaml
+from radar.configuration import Claim
 from radar.evaluation.bootstrap import interval
-from radar.evaluation.rounds import median_interval, within_rounds
-from radar.reporting.ablation import Ablation, difference
-from radar.reporting.tables import (
-    DASH,
-    InputError,
-    Run,
-    applicable,
-    escape_latex,
-    grouped,
-    read_csv,
-    rounded,
-    seed_mean,
-)
+from radar.reporting import tables
+from radar.reporting.ablation import Ablation
+from radar.reporting.tables import DASH, MAIN_COLUMNS, Block, Cell, Run, applicable, common, rounded, seed_mean, short
 
 REBUILD = "snakemake --cores all results/tables/claims.md"
-PUBLISHED = ("method", "paper", "dataset", "category", "setting", "metric", "value", "unit", "device", "source",
-             "evidence")
+VERDICTS = ("reproduced", "contradicted", "inconclusive", "not run")
 TABLE = ["id", "paper", "method", "statement", "verdict", "measured", "low", "high", "unit", "published",
          "published_unit", "source", "evidence", "conditions", "detail"]
-VERDICTS = ("reproduced", "contradicted", "inconclusive", "not run")
+LEGEND = (
+    "Reproduced: the 95 % interval of what was measured lies on the claim's side of the boundary, and no single "
+    "dataset's interval on the other. Contradicted: the other way round. Inconclusive: neither. Not run: the note says "
+    "what is missing. Where a claim names no dataset, measured is the mean over the datasets of the run, of speeds the "
+    "geometric one.",
+    "Intervals are of accuracy over resampled test images, paired between methods, and of speed over rounds in which "
+    "the methods take turns. Against the best of several rivals the upper end is corrected for their number; the lower "
+    "end needs no correction. No interval holds what another training or another dataset would change, and none is "
+    "corrected for the number of claims.",
+    "Points are hundredths: 1 point of image AUROC is .010.",
+)
+OTHERS = "For comparison: nothing is tested on them, since the suite lacks the method, the dataset or the device."
+DRAWS, ROUNDS = 1000, 6  # of the rounds of the timing; fewer rounds than 6 give a median no 95 % interval
+METRIC_NAMES = {metric: full for metric, *_, full in MAIN_COLUMNS}
+
+Pair = tuple[str, str]  # dataset, category
+Key = tuple[str, str]  # metric, rival
 
 
 class NotRun(Exception):
-    """What a claim needs is not among the results: which, as part of a sentence."""
+    """Why a claim cannot be tested: what is missing."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One number with its 95 % interval (NaN = none), and where: the claim says it lies on `side` of the boundary.
+class Results:
+    """What a run left. pairs: its datasets; ablation: None if the study was not made; labels: what to call methods."""
 
-    side: 1 = above, -1 = below.
-    """
+    pairs: tuple[Pair, ...]
+    runs: dict[Pair, dict[str, list[Run]]]
+    timings: dict[Pair, dict[str, dict]]
+    ablation: Ablation | None = None
+    labels: dict[str, str] = field(default_factory=dict)
 
-    where: str
+    def label(self, method: str) -> str:
+        return self.labels.get(method, method)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number, and draws [D] of it; None = no interval is known."""
+
+    value: float
+    draws: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A number with its 95 % interval; NaN ends = unknown."""
+
     value: float
     low: float
     high: float
-    unit: str
-    boundary: float
-    side: int = 1
 
-    @property
-    def margin(self) -> float:
-        """How far the number speaks for the claim."""
-        return self.side * (self.value - self.boundary)
-
-    def verdict(self) -> str:
-        if math.isnan(self.low) or math.isnan(self.high):
-            return "inconclusive"
-        ends = sorted(self.side * (end - self.boundary) for end in (self.low, self.high))
-        return "reproduced" if ends[0] > 0 else "contradicted" if ends[1] < 0 else "inconclusive"
-
-    def text(self) -> str:
-        span = "" if math.isnan(self.low) else f" [{rounded_signed(self.low)}, {rounded_signed(self.high)}]"
-        return f"{self.where}: {rounded_signed(self.value)}{span} {self.unit}"
+    def side(self, boundary: float) -> int:
+        """1 if the interval lies above the boundary, -1 below, 0 if it covers it or is unknown."""
+        return int(self.low > boundary) - int(self.high < boundary)
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a run has to say: evaluated runs (means over categories among them), timing.json records, the classes of
-    the methods, and the ablation study where it was made."""
+    """What speaks to a claim.
 
-    runs: Sequence[Run]
-    timings: Sequence[dict] = ()
-    classes: dict[str, str] = field(default_factory=dict)
-    ablation: Ablation | None = None
-
-
-def read_claims(path: Path) -> list[dict]:
-    """The claims of a YAML file. Raises ConfigurationError, in one line that names the claim and the key."""
-    value = read_yaml(path)
-    check(value, "claims", str(path))
-    claims = value["claims"]
-    seen: set[str] = set()
-    for claim in claims:
-        needed = KINDS[claim["kind"]][1]
-        if absent := [key for key in needed if key not in claim]:
-            raise ConfigurationError(f"{path}: {claim['id']}: a claim of kind {claim['kind']} needs "
-                                     f"{', '.join(absent)}")
-        if claim["id"] in seen:
-            raise ConfigurationError(f"{path}: {claim['id']}: the id occurs twice; rename one")
-        seen.add(claim["id"])
-    return claims
-
-
-def published_row(claim: dict, published: pd.DataFrame) -> dict:
-    """value, unit, source and evidence of the published number that a claim names; empty ones if it names none.
-
-    Raises InputError if not exactly one row fits.
+    comparisons: the claim says that they lie above `boundary`. unit: of what `show`, monotonous, makes of them.
+    absent: rivals that could not be compared. easier: what is missing for a contradiction; empty if nothing is.
+    detail, conditions: sentences.
     """
-    if "published" not in claim:
-        return dict.fromkeys(("value", "unit", "source", "evidence"), "")
-    rows = published
-    for key, value in claim["published"].items():
-        rows = rows[rows[key] == value]
-    if len(rows) != 1:
-        wanted = ", ".join(f"{key} {value}" for key, value in claim["published"].items())
-        raise InputError(f"config/published.csv: {len(rows)} rows have {wanted}, which claim {claim['id']} names; "
-                         "one must")
-    return rows.iloc[0][["value", "unit", "source", "evidence"]].to_dict()
+
+    method: str
+    comparisons: dict[Pair, dict[Key, Estimate]]
+    boundary: float
+    unit: str
+    show: Callable[[float], float]
+    absent: list[str] = field(default_factory=list)
+    easier: str = ""
+    detail: list[str] = field(default_factory=list)
+    conditions: list[str] = field(default_factory=list)
 
 
-def judge(claims: Sequence[dict], published: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
-    """One row per claim with the columns TABLE. Raises InputError if a published number is not to be found."""
-    rows = []
-    for claim in claims:
-        known = published_row(claim, published)
-        names = claim["method"] if isinstance(claim["method"], list) else [claim["method"]]
-        method, shown = names[0], None
-        try:
-            method = _present(names, evidence)
-            measured = KINDS[claim["kind"]][0](claim, method, evidence, known)
-            verdict = _together([one.verdict() for one in measured])
-            shown = min(measured, key=lambda one: one.margin)
-            detail = "; ".join(one.text() for one in measured)
-        except NotRun as reason:
-            verdict, detail = "not run", str(reason)
-        numbers = [math.nan, math.nan, math.nan, ""] if shown is None else [shown.value, shown.low, shown.high,
-                                                                           shown.unit]
-        rows.append([claim["id"], claim["paper"], method, claim["statement"], verdict, *numbers, known["value"],
-                     known["unit"], known["source"], known["evidence"], " ".join(claim["conditions"].split()), detail])
+@dataclass(frozen=True)
+class Assessment:
+    """A claim with its verdict; measured, low, high in unit, NaN = none. detail, conditions: text."""
+
+    claim: Claim
+    verdict: str
+    method: str = ""
+    measured: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    unit: str = ""
+    detail: str = ""
+    conditions: str = ""
+
+
+# Statistics
+
+
+def average(parts: Sequence[Estimate]) -> Estimate:
+    """The mean of independent numbers.
+
+    Their draws come from one seed, so they are shuffled by place, as in tables.mean_over_categories.
+    """
+    value = float(np.mean([part.value for part in parts]))
+    if any(part.draws is None for part in parts):
+        return Estimate(value, None)
+    if len(parts) == 1:
+        return Estimate(value, parts[0].draws)
+    size = min(len(part.draws) for part in parts)
+    return Estimate(value, np.mean([np.random.default_rng(place).permutation(part.draws[:size])
+                                    for place, part in enumerate(parts)], axis=0))
+
+
+def smallest(parts: Sequence[Estimate], level: float = 0.95) -> Bounds:
+    """The smallest of several numbers, with an interval that holds that nobody knew which it would be.
+
+    The smallest true number exceeds the lowest of the lower ends, whichever it is: these need no correction. It is
+    below the lowest of the upper ends only if all hold together: these are corrected for their number (Bonferroni).
+    To pick the smallest in every draw instead would count the luck of the luckiest rival twice, once in the sample and
+    once in the draws: equal methods would contradict a claim far too often.
+    """
+    value, tail = min(part.value for part in parts), (1 - level) / 2
+    if any(part.draws is None for part in parts):
+        return Bounds(value, math.nan, math.nan)
+    lows = [interval(part.draws, level)[0] for part in parts]
+    highs = [interval(part.draws, 1 - 2 * tail / len(parts))[1] for part in parts]
+    return Bounds(value, min(lows), min(highs))
+
+
+def combined(comparisons: dict[Pair, dict[Key, Estimate]]) -> tuple[dict[Key, Estimate], dict[str, Bounds]]:
+    """The comparisons averaged over datasets, and the smallest of each dataset's: {"printed/all": ...}.
+
+    The categories of a dataset are averaged first. Only of keys that every category has.
+    """
+    keys = [key for key in next(iter(comparisons.values())) if all(key in one for one in comparisons.values())]
+    datasets: dict[str, list[Pair]] = {}
+    for pair in comparisons:
+        datasets.setdefault(pair[0], []).append(pair)
+    means = {}
+    for dataset, pairs in datasets.items():
+        name = "/".join(pairs[0]) if len(pairs) == 1 else f"{dataset}, mean of {len(pairs)}"
+        means[name] = {key: average([comparisons[pair][key] for pair in pairs]) for key in keys}
+    overall = {key: average([one[key] for one in means.values()]) for key in keys}
+    return overall, {name: smallest(list(one.values())) for name, one in means.items()}
+
+
+def judge(total: Bounds, parts: Iterable[Bounds], boundary: float) -> str:
+    """reproduced, contradicted or inconclusive: see the head of this module."""
+    side, sides = total.side(boundary), {part.side(boundary) for part in parts}
+    if side == 0 or -side in sides:
+        return "inconclusive"
+    return "reproduced" if side > 0 else "contradicted"
+
+
+def difference(ours: Sequence[Run], theirs: Sequence[Run], metric: str) -> Estimate | None:
+    """ours - theirs over the seeds that both have, draw by draw; None if the metric applies to no common seed."""
+    ours, theirs = common(applicable(ours, metric), applicable(theirs, metric))
+    if not ours:
+        return None
+    first, second = seed_mean(ours, metric), seed_mean(theirs, metric)
+    return Estimate(_mean(ours, metric) - _mean(theirs, metric),
+                    None if first is None or second is None else first - second)
+
+
+def log_ratio(theirs: dict, ours: dict) -> Estimate:
+    """Logarithm of the latency of one timing.json over that of another: the median over their common rounds."""
+    first, second = _rounds(theirs), _rounds(ours)
+    together = [math.log(first[index] / second[index]) for index in sorted(first.keys() & second.keys())]
+    return _median(together, math.log(theirs["latency_ms_median"] / ours["latency_ms_median"]))
+
+
+def _rounds(record: dict) -> dict[int, float]:
+    """round -> median latency [ms] of its samples; empty if the timing kept none."""
+    rounds: dict[int, list[float]] = {}
+    for index, taken in zip(record.get("latency_round") or (), record.get("latency_ms") or (), strict=True):
+        rounds.setdefault(index, []).append(taken)
+    return {index: float(np.median(samples)) for index, samples in rounds.items()}
+
+
+def _median(values: Sequence[float], otherwise: float) -> Estimate:
+    """The median of a number per round, and its draws over resampled rounds; `otherwise` if there is no round."""
+    if len(values) < ROUNDS:
+        return Estimate(float(np.median(values)) if values else otherwise, None)
+    drawn = np.random.default_rng(0).choice(values, (DRAWS, len(values)))
+    return Estimate(float(np.median(values)), np.median(drawn, axis=1))
+
+
+def _mean(runs: Sequence[Run], metric: str) -> float:
+    """The metric's mean over the seeds to which it applies."""
+    return float(np.mean([run.value(metric) for run in applicable(runs, metric)]))
+
+
+# Kinds of test
+
+
+def better(claim: Claim, results: Results) -> Evidence:
+    """Each of the metrics minus that of the best rival."""
+    method, metrics = _speaker(claim, results), claim.options["metrics"]
+    pairs = [pair for pair in _pairs(claim, results)
+             if all(applicable(results.runs.get(pair, {}).get(method, []), metric) for metric in metrics)]
+    if not pairs:
+        raise NotRun(f"test images with what {_names(metrics)} needs (labels, masks)")
+
+    def compare(pair: Pair, rival: str) -> dict[Key, Estimate]:
+        runs = results.runs[pair]
+        found = {(metric, rival): difference(runs[method], runs.get(rival, []), metric) for metric in metrics}
+        return {} if None in found.values() else found
+
+    comparisons, absent = _against(claim, results, pairs, compare)
+    overall, _ = combined(comparisons)
+    detail = [_lead(overall, method, metric, results, pairs) for metric in metrics]
+    return Evidence(method, comparisons, claim.options["by"] / 100, "points", lambda lead: 100 * lead, absent,
+                    detail=detail, conditions=[_tested(results, method, pairs)])
+
+
+def _lead(overall: dict[Key, Estimate], method: str, metric: str, results: Results, pairs: Sequence[Pair]) -> str:
+    """A metric of the method and of its best rival, and how many rivals are on either side, as a sentence."""
+    leads = {rival: one for (name, rival), one in overall.items() if name == metric}
+    best = min(leads, key=lambda rival: leads[rival].value)
+    ours, theirs = (_over_datasets({pair: _mean(results.runs[pair][name], metric) for pair in pairs})
+                    for name in (method, best))
+    text = f"{_names([metric])}: {results.label(method)} {short(ours)}, "
+    if len(leads) == 1:
+        return f"{text}{results.label(best)} {short(theirs)}."
+    sides = [smallest([lead]).side(0) for lead in leads.values()]
+    relative = f" (relative to it {100 * (ours / theirs - 1):+.0f} %)" if theirs > 0 else ""
+    return (f"{text}best rival {results.label(best)} {short(theirs)}{relative}; of {len(sides)} rivals "
+            f"{sides.count(-1)} better and {sides.count(1)} worse beyond chance.")
+
+
+def faster(claim: Claim, results: Results) -> Evidence:
+    """The latency of the fastest rival over ours."""
+    method = _speaker(claim, results)
+    timings = {pair: results.timings[pair] for pair in _pairs(claim, results)
+               if method in results.timings.get(pair, {})}
+    if not timings:
+        raise NotRun(f"the timing of {results.label(method)}")
+
+    def compare(pair: Pair, rival: str) -> dict[Key, Estimate]:
+        timed = timings[pair]
+        return {("latency", rival): log_ratio(timed[rival], timed[method])} if rival in timed else {}
+
+    comparisons, absent = _against(claim, results, list(timings), compare)
+    overall, _ = combined(comparisons)
+    lead, fastest = min((one.value, rival) for (_, rival), one in overall.items())
+    ours, theirs = ([timed[name] for timed in timings.values()] for name in (method, fastest))
+    batches = math.exp(_over_datasets({pair: math.log(timed[method]["images_per_s"] / timed[fastest]["images_per_s"])
+                                       for pair, timed in timings.items()}))
+    detail = [f"{results.label(method)} {_milliseconds(ours)}, {'fastest rival ' * (len(overall) > 1)}"
+              f"{results.label(fastest)} {_milliseconds(theirs)} an image; at the best batch sizes {rounded(batches)} "
+              "times as many images per second."]
+    needed, evaluations = claim.options.get("chain", 0), max(record["nfe"] for record in theirs)
+    easier = "" if evaluations >= needed else (
+        f"a rival of at least {needed} evaluations, which a contradiction needs; {results.label(fastest)} makes "
+        f"{evaluations:g}, and {needed} would let one expect {rounded(math.exp(lead) * needed / evaluations)} times, "
+        "which is predicted, not measured")
+    return Evidence(method, comparisons, math.log(claim.options["times"]), "times", math.exp, absent, easier, detail,
+                    [_timed(ours)])
+
+
+def latency(claim: Claim, results: Results) -> Evidence:
+    """The latency at batch 1 against a limit."""
+    method, limit, needed = _speaker(claim, results), claim.options["below_ms"], claim.options["device"]
+    timed = {pair: results.timings[pair][method] for pair in _pairs(claim, results)
+             if method in results.timings.get(pair, {})}
+    if not timed:
+        raise NotRun(f"the timing of {results.label(method)}")
+    comparisons = {}
+    for pair, record in timed.items():
+        below = [math.log(limit / taken) for taken in _rounds(record).values()]
+        comparisons[pair] = {("latency", ""): _median(below, math.log(limit / record["latency_ms_median"]))}
+    records = list(timed.values())
+    easier = "" if {record["device"] for record in records} == {needed} else (
+        f"a timing on a device of kind {needed}, which a contradiction needs")
+    return Evidence(method, comparisons, 0.0, "ms", lambda below: limit / math.exp(below), easier=easier,
+                    detail=[f"90th percentile {_milliseconds(records, 'latency_ms_p90')}."],
+                    conditions=[_timed(records)])
+
+
+def trend(claim: Claim, results: Results) -> Evidence:
+    """Of a series of the ablation study: the metrics at one point minus those at its last."""
+    study, series, at, metrics = (claim.options[name] for name in ("study", "series", "at", "metrics"))
+    if results.ablation is None:
+        raise NotRun("the ablation study (make ablation)")
+    of, studies = results.ablation.of, results.ablation.studies
+    entries = studies[study].entries if study in studies else ()
+    points = {entry.x: entry for entry in entries if entry.series == series and entry.x is not None}
+    if at not in points or at == max(points):
+        raise NotRun(f"in the ablation study a series {series} of {study} that goes on from {at:g}")
+    here, last = points[at], points[max(points)]
+    comparisons: dict[Pair, dict[Key, Estimate]] = {}
+    for pair in results.ablation.pairs:
+        found = {(metric, f"{last.x:g}"): difference(of(pair, here.variant), of(pair, last.variant), metric)
+                 for metric in metrics}
+        if "/".join(pair) in here.datasets and None not in found.values():
+            comparisons[pair] = found
+    if not comparisons:
+        raise NotRun(f"in the ablation study results of {series} at {at:g} and {last.x:g}")
+    detail = []
+    for metric in metrics:
+        course = []
+        for x, entry in sorted(points.items()):
+            runs = {pair: applicable(of(pair, entry.variant), metric) for pair in comparisons}
+            if all(runs.values()):
+                mean = _over_datasets({pair: _mean(found, metric) for pair, found in runs.items()})
+                course.append(f"{x:g}: {short(mean)}")
+        detail.append(f"{_names([metric])} over {studies[study].x}: {', '.join(course)}; measured is that at {at:g} "
+                      f"minus that at {last.x:g}.")
+    seeds = len(results.ablation.seeds)
+    return Evidence(claim.speakers[0], comparisons, 0.0, "points", lambda lead: 100 * lead, detail=detail,
+                    conditions=[f"Here: {_listed(comparisons)}, {_seeds(seeds)}, of the ablation study."])
+
+
+def reaches(claim: Claim, results: Results) -> Evidence:
+    """A metric against the published value."""
+    method, metric, published = _speaker(claim, results), claim.options["metric"], claim.published["value"]
+    pairs, comparisons = _pairs(claim, results), {}
+    for pair in pairs:
+        runs = applicable(results.runs.get(pair, {}).get(method, []), metric)
+        if not runs:
+            raise NotRun(f"{_names([metric])} of {results.label(method)} on {'/'.join(pair)}")
+        draws = seed_mean(runs, metric)
+        comparisons[pair] = {(metric, ""): Estimate(_mean(runs, metric) - published / 100,
+                                                    None if draws is None else draws - published / 100)}
+    return Evidence(method, comparisons, -claim.options["margin"] / 100, "percent", lambda lead: 100 * lead + published,
+                    conditions=[_tested(results, method, pairs)])
+
+
+KINDS = {"better": better, "faster": faster, "latency": latency, "trend": trend, "reaches": reaches}
+
+
+def _speaker(claim: Claim, results: Results) -> str:
+    """The first of the claim's methods that is in the run. Raises NotRun."""
+    for method in claim.speakers:
+        if any(method in found for found in [*results.runs.values(), *results.timings.values()]):
+            return method
+    raise NotRun(f"the method {' or '.join(claim.speakers)}")
+
+
+def _pairs(claim: Claim, results: Results) -> list[Pair]:
+    """The datasets that the claim is tested on. Raises NotRun if one that it names is not in the run."""
+    if claim.datasets is None:
+        return list(results.pairs)
+    wanted = [tuple(name.split("/", 1)) for name in claim.datasets]
+    for dataset, group in groupby(wanted, key=lambda pair: pair[0]):
+        group = list(group)
+        if absent := [pair for pair in group if pair not in results.pairs]:
+            whole = f"the dataset {dataset}" if len(group) > 1 else f"the dataset {'/'.join(group[0])}"
+            raise NotRun(whole if absent == group else f"{len(absent)} of the {len(group)} categories of {dataset}")
+    return wanted
+
+
+def _against(claim: Claim, results: Results, pairs: Sequence[Pair],
+             compare: Callable[[Pair, str], dict[Key, Estimate]]) -> tuple[dict[Pair, dict[Key, Estimate]], list[str]]:
+    """What `compare` gives on each of `pairs` for all rivals, and what those are called for which it gives nothing.
+
+    Raises NotRun if there is no rival.
+    """
+    comparisons: dict[Pair, dict[Key, Estimate]] = {pair: {} for pair in pairs}
+    absent = []
+    for entry in claim.options["than"]:
+        for name in [entry] if isinstance(entry, str) else entry:
+            found = {pair: compare(pair, name) for pair in pairs}
+            if all(found.values()):
+                for pair in pairs:
+                    comparisons[pair] |= found[pair]
+                break
+        else:
+            absent.append(entry if isinstance(entry, str) else " or ".join(entry))
+    if not all(comparisons.values()):
+        raise NotRun(f"the method {', '.join(absent)}")
+    return comparisons, absent
+
+
+# Words
+
+
+def _over_datasets(values: dict[Pair, float]) -> float:
+    """The mean over datasets of the means over their categories."""
+    datasets: dict[str, list[float]] = {}
+    for (dataset, _), value in values.items():
+        datasets.setdefault(dataset, []).append(value)
+    return float(np.mean([np.mean(one) for one in datasets.values()]))
+
+
+def _names(metrics: Sequence[str]) -> str:
+    return ", ".join(METRIC_NAMES.get(metric, metric) for metric in metrics)
+
+
+def _listed(pairs: Iterable[Pair], most: int = 4) -> str:
+    names = ["/".join(pair) for pair in pairs]
+    return ", ".join(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most} more"
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' * (count != 1)}"
+
+
+def _span(values: Sequence[float]) -> str:
+    """A number, or the range of several, to three digits."""
+    return " to ".join(dict.fromkeys(map(rounded, (min(values), max(values)))))
+
+
+def _milliseconds(records: Sequence[dict], key: str = "latency_ms_median") -> str:
+    return f"{_span([record[key] for record in records])} ms"
+
+
+def _tested(results: Results, method: str, pairs: Sequence[Pair]) -> str:
+    """On what a method was tested, and how it was trained as far as its timing tells, as a sentence."""
+    runs = {pair: results.runs[pair][method] for pair in pairs}
+    counted = ("n_test_normal", "n_test_anomalous")
+    images = sum(one[0].record.get(name) or 0 for one in runs.values() for name in counted)
+    text = f"Here: {_listed(pairs)}, {images:,} test images, {_seeds(max(map(len, runs.values())))}"
+    timed = [results.timings[pair][method] for pair in pairs if method in results.timings.get(pair, {})]
+    if timed and all(record["training_images"] for record in timed):
+        text += (f", networks of {_span([record['parameters'] / 1e6 for record in timed])} M parameters trained on "
+                 f"{max(record['training_images'] for record in timed):,} patches or feature maps, NFE "
+                 f"{' or '.join(dict.fromkeys(format(record['nfe'], 'g') for record in timed))}")
+    return f"{text}."
+
+
+def _timed(records: Sequence[dict]) -> str:
+    """Where methods were timed, as a sentence."""
+    devices = dict.fromkeys(one["device"] + (f" ({one['device_name']})" if one.get("device_name") else "")
+                            + (f", {one['threads']} thread{'s' * (one['threads'] != 1)}" if one.get("threads") else "")
+                            for one in records)
+    shapes = dict.fromkeys("×".join(map(str, one["image_shape"])) for one in records if one.get("image_shape"))
+    images = f", images of {' and '.join(shapes)} (channels × height × width)" if shapes else ""
+    return f"Here: {' and '.join(devices)}{images}."
+
+
+def _number(value: float, unit: str) -> str:
+    return f"{value:+.1f}" if unit == "points" else f"{value:.1f}" if unit == "percent" else rounded(value)
+
+
+def _unit(unit: str) -> str:
+    return "%" if unit == "percent" else unit
+
+
+def _with_interval(value: float, low: float, high: float, unit: str) -> str:
+    ends = "" if math.isnan(low) else f" [{_number(low, unit)}, {_number(high, unit)}]"
+    return f"{_number(value, unit)}{ends} {_unit(unit)}"
+
+
+def _sentences(*texts: str) -> str:
+    return " ".join(text for text in texts if text)
+
+
+# Assessment
+
+
+def assess(claim: Claim, results: Results) -> Assessment:
+    """The verdict on a claim, with what was measured."""
+    row = claim.published or {}
+    terms = ", ".join(row[key] for key in ("setting", "device") if row.get(key) not in (None, "", "relative"))
+    published = f"Published for: {terms}." if terms else ""
+    try:
+        evidence = KINDS[claim.kind](claim, results)
+    except NotRun as missing:
+        return Assessment(claim, "not run", claim.speakers[0], detail=f"Missing: {missing}.",
+                          conditions=_sentences(claim.conditions, published))
+    overall, parts = combined(evidence.comparisons)
+    total, boundary = smallest(list(overall.values())), evidence.boundary
+    verdict = judge(total, parts.values(), boundary)
+
+    def shown(bounds: Bounds) -> tuple[float, float, float]:
+        return evidence.show(bounds.value), *sorted((evidence.show(bounds.low), evidence.show(bounds.high)))
+
+    side = "below" if evidence.show(boundary + 1) < evidence.show(boundary) else "above"
+    detail = [f"The claim holds {side} {evidence.show(boundary):g} {_unit(evidence.unit)}.",
+              *evidence.detail]
+    if len(parts) > 1:
+        each = "; ".join(f"{name} {_with_interval(*shown(one), evidence.unit)}" for name, one in parts.items())
+        detail.append(f"By dataset: {each}.")
+    if verdict == "inconclusive" and total.side(boundary):
+        detail.append("A single dataset says the opposite.")
+    if math.isnan(total.low):
+        lacking = f"fewer than {ROUNDS} timed rounds" if evidence.unit in ("times", "ms") else "no bootstrap draws"
+        detail.append(f"No interval: {lacking}.")
+    if evidence.absent:
+        detail.append(f"Not compared: {', '.join(evidence.absent)}, without which nothing is the best.")
+        verdict = "inconclusive" if verdict == "reproduced" else verdict
+    if evidence.easier and total.value < boundary:
+        detail.append(f"Missing: {evidence.easier}.")
+        verdict = "not run" if verdict == "contradicted" else verdict
+    return Assessment(claim, verdict, evidence.method, *shown(total), evidence.unit, _sentences(*detail),
+                      _sentences(claim.conditions, *evidence.conditions, published))
+
+
+def table(assessments: Sequence[Assessment]) -> pd.DataFrame:
+    """One row per claim, with the columns TABLE; what is not known is empty."""
+    rows = [(one.claim.name, f"{one.claim.paper}, {one.claim.reference}", one.method, one.claim.statement, one.verdict,
+             one.measured, one.low, one.high, one.unit, *_published(one.claim), one.claim.source, one.claim.evidence,
+             one.conditions, one.detail) for one in assessments]
     return pd.DataFrame(rows, columns=TABLE)
 
 
-def _together(verdicts: Sequence[str]) -> str:
-    """All reproduced: reproduced; any contradicted: contradicted; else inconclusive."""
-    if "contradicted" in verdicts:
-        return "contradicted"
-    return "reproduced" if set(verdicts) == {"reproduced"} else "inconclusive"
+def _published(claim: Claim) -> tuple[float, str]:
+    return (claim.published["value"], claim.published["unit"]) if claim.published else (math.nan, "")
 
 
-def _present(names: Sequence[str], evidence: Evidence) -> str:
-    there = {run.record["method"] for run in evidence.runs}
-    for name in names:
-        if name in there:
-            return name
-    raise NotRun(f"no result of {' or '.join(names)} in this run")
+def blocks(assessments: Sequence[Assessment]) -> list[Block]:
+    """A block per paper, a row per claim with a note of its own."""
+    columns = [("this run", "verdict", "verdict"), ("this run", *["measured [95 % interval]"] * 2),
+               ("paper", "published", "published")]
+    made: dict[str, Block] = {}
+    for one in assessments:
+        title = f"{one.claim.paper}, {one.claim.reference}"
+        block = made.setdefault(title, Block(title, [], [], columns, head="claim", first=r"p{0.42\textwidth}"))
+        source = f"Source: {one.claim.source} ({one.claim.evidence})."
+        block.notes.append(_sentences(one.detail, one.conditions, source))
+        measured = DASH if math.isnan(one.measured) else _with_interval(one.measured, one.low, one.high, one.unit)
+        value, unit = _published(one.claim)
+        published = DASH if math.isnan(value) else f"{value:g} {_unit(unit)}"
+        block.rows.append((one.claim.statement, [len(block.notes)],
+                           [Cell(one.verdict), Cell(measured), Cell(published)]))
+    for block in made.values():
+        block.caption.append(f"{counts(cells[0].text for *_, cells in block.rows)}.")
+    return list(made.values())
 
 
-# Where and against whom
+def counts(verdicts: Iterable[str]) -> str:
+    """How many of each verdict: "2 reproduced, 1 not run"."""
+    verdicts = list(verdicts)
+    return ", ".join(f"{verdicts.count(name)} {name}" for name in VERDICTS if name in verdicts)
 
 
-def _groups(claim: dict, method: str, evidence: Evidence, metric: str) -> dict[str, dict[str, list[Run]]]:
-    """dataset/category -> method -> runs with the metric, where the claim is tested. Raises NotRun."""
-    groups = {"/".join(pair): {name: kept for name, runs in methods.items() if (kept := applicable(runs, metric))}
-              for pair, methods in grouped(evidence.runs).items()}
-    wanted = claim.get("datasets") or [name for name in groups if "/mean of " not in name]
-    if absent := [name for name in wanted if name not in groups]:
-        raise NotRun(f"no result on {', '.join(absent)} in this run")
-    found = {name: groups[name] for name in wanted if method in groups[name]}
-    if not found:
-        raise NotRun(f"no {metric} of {method} on {', '.join(wanted) or 'any dataset'}")
-    return found
+def others(published: Sequence[dict], claims: Sequence[Claim]) -> Block:
+    """The rows of published.csv that no claim stands on; too wide for a page of LaTeX."""
+    columns = [("published", name, name) for name in ("dataset", "setting", "metric", "value", "device", "source")]
+    block, used = Block("Other published values", [OTHERS], [], columns), [claim.published for claim in claims]
+    for row in published:
+        if row not in used:
+            texts = (f"{row['dataset']}, {row['category']}", row["setting"], row["metric"],
+                     f"{row['value']:g} {_unit(row['unit'])}", row["device"] or DASH,
+                     f"{row['source']} ({row['evidence']})")
+            block.rows.append((f"{row['method']}, {row['paper']}", [], list(map(Cell, texts))))
+    return block
 
 
-def _others(claim: dict, method: str, evidence: Evidence, there: Sequence[str]) -> list[str]:
-    """The methods that a claim compares with, of those that are there. Raises NotRun if there is none."""
-    if named := claim.get("others"):
-        others = [name for name in named if name in there and name != method]
-    else:
-        ours = evidence.classes.get(method)
-        others = [name for name in there if name != method and evidence.classes.get(name, name) != ours]
-    if not others:
-        raise NotRun(f"no result of {' or '.join(named) if named else 'another method'} to compare with")
-    return others
+def markdown(made: Sequence[Block]) -> str:
+    """What `blocks` gave, as Markdown."""
+    return tables.to_markdown("Claims", LEGEND, made).replace(tables.REBUILD, REBUILD)
 
 
-# Kinds of claims; each gives the numbers that decide
-
-
-def _gain(claim: dict, method: str, evidence: Evidence, _: dict) -> list[Measured]:
-    """method minus the best of the others, in percentage points, per dataset and metric; above -margin."""
-    measured = []
-    for metric in claim["metrics"]:
-        for name, group in _groups(claim, method, evidence, metric).items():
-            others = _others(claim, method, evidence, list(group))
-            values = {one: float(np.mean([run.value(metric) for run in group[one]])) for one in [method, *others]}
-            best = max(others, key=values.get)
-            draws = {one: seed_mean(group[one], metric) for one in [method, *others]}
-            low = high = math.nan
-            if all(one is not None for one in draws.values()):
-                low, high = interval(draws[method] - np.max([draws[one] for one in others], axis=0))
-            where = f"{name}, {metric} {values[method]:.3f} against {values[best]:.3f} of {best}"
-            measured.append(Measured(where, *(100 * x for x in (values[method] - values[best], low, high)), "points",
-                                     -100 * claim.get("margin", 0)))
-    return measured
-
-
-def _reaches(claim: dict, method: str, evidence: Evidence, known: dict) -> list[Measured]:
-    """The metric in percent; not below the published value."""
-    measured = []
-    for metric in claim["metrics"]:
-        for name, group in _groups(claim, method, evidence, metric).items():
-            draws = seed_mean(group[method], metric)
-            ends = (math.nan, math.nan) if draws is None else interval(draws)
-            value = float(np.mean([run.value(metric) for run in group[method]]))
-            measured.append(Measured(f"{name}, {metric}", *(100 * x for x in (value, *ends)), "percent",
-                                     float(known["value"])))
-    return measured
-
-
-def _timed(claim: dict, method: str, evidence: Evidence) -> dict[str, dict[str, dict]]:
-    """dataset/category -> method -> timing.json, where the method was timed. Raises NotRun."""
-    groups: dict[str, dict[str, dict]] = {}
-    for record in evidence.timings:
-        groups.setdefault(f"{record['dataset']}/{record['category']}", {})[record["method"]] = record
-    found = {name: group for name, group in groups.items()
-             if method in group and name in claim.get("datasets", groups)}
-    if not found:
-        raise NotRun(f"{method} was not timed in this run")
-    return found
-
-
-def _samples(record: dict) -> list[tuple[int, float]]:
-    return list(zip(record["latency_round"], record["latency_ms"], strict=True))
-
-
-def _speedup(claim: dict, method: str, evidence: Evidence, _: dict) -> list[Measured]:
-    """Latency of the fastest of the others, `times` over, per latency of the method; above `factor`."""
-    measured = []
-    for name, group in _timed(claim, method, evidence).items():
-        others = _others(claim, method, evidence, list(group))
-        fastest = min(others, key=lambda one: group[one]["latency_ms_median"])
-        times = claim.get("times", 1)
-        ratio, low, high, _ = within_rounds(_samples(group[fastest]), _samples(group[method]))
-        ends = (math.nan, math.nan) if low is None else (times * low, times * high)
-        where = f"{name} against {fastest}" + (f" x {times}" if times != 1 else "")
-        measured.append(Measured(where, times * ratio, *ends, "times", claim["factor"]))
-    return measured
-
-
-def _within(claim: dict, method: str, evidence: Evidence, _: dict) -> list[Measured]:
-    """Median latency at batch 1, with the interval of the median; below `limit_ms`."""
-    measured = []
-    for name, group in _timed(claim, method, evidence).items():
-        record = group[method]
-        low, high = median_interval(record["latency_ms"])
-        ends = (math.nan, math.nan) if low is None else (low, high)
-        where = f"{name} on {record.get('device_name') or record['device']}"
-        measured.append(Measured(where, record["latency_ms_median"], *ends, "ms", claim["limit_ms"], -1))
-    return measured
-
-
-def _falls(claim: dict, method: str, evidence: Evidence, _: dict) -> list[Measured]:
-    """Metric at x = `to` minus that at x = `from` in a series of the ablation study, in points; below 0."""
-    ablation = evidence.ablation
-    if ablation is None:
-        raise NotRun("the ablation study was not made (snakemake --cores all ablation)")
-    study = ablation.studies.get(claim["study"])
-    if study is None:
-        raise NotRun(f"the ablation has no study {claim['study']}")
-    measured = []
-    for pair in ablation.pairs:
-        at = {entry.x: entry.variant for entry in study.on(pair).entries if entry.series == claim["series"]}
-        if not {claim["from"], claim["to"]} <= at.keys():
-            continue
-        for metric in claim["metrics"]:
-            value, low, high, n = difference(ablation.of(pair, at[claim["to"]]), ablation.of(pair, at[claim["from"]]),
-                                             metric)
-            if n:
-                measured.append(Measured(f"{'/'.join(pair)}, {metric} from {claim['from']:g} to {claim['to']:g}",
-                                         100 * value, 100 * low, 100 * high, "points", 0, -1))
-    if not measured:
-        raise NotRun(f"the ablation has no results of {claim['series']} at {claim['from']:g} and {claim['to']:g}")
-    return measured
-
-
-# kind -> (function, keys that it needs)
-KINDS: dict[str, tuple[Callable[[dict, str, Evidence, dict], list[Measured]], tuple[str, ...]]] = {
-    "best": (_gain, ("metrics",)),
-    "at_least": (_gain, ("metrics", "others", "margin")),
-    "reaches": (_reaches, ("metrics", "datasets", "published")),
-    "faster": (_speedup, ("others", "factor")),
-    "within": (_within, ("limit_ms",)),
-    "trend": (_falls, ("study", "series", "metrics", "from", "to")),
-}
-
-
-# Rendering
-
-
-def read_published(path: Path) -> pd.DataFrame:
-    """config/published.csv. Raises InputError."""
-    return read_csv(path, PUBLISHED, keep_default_na=False, dtype=str)
-
-
-def rounded_signed(value: float) -> str:
-    return f"-{rounded(-value)}" if value < 0 else rounded(value)
-
-
-def measured_text(row) -> str:
-    if math.isnan(row.measured):
-        return DASH
-    span = "" if math.isnan(row.low) else f" [{rounded_signed(row.low)}, {rounded_signed(row.high)}]"
-    return f"{rounded_signed(row.measured)}{span} {row.unit}"
-
-
-def published_text(row) -> str:
-    return f"{row.published} {row.published_unit} ({row.source}, {row.evidence})" if row.published else DASH
-
-
-LEGEND = (
-    "The verdict is computed from this run's results: reproduced, if the whole 95 % interval lies on the claim's "
-    "side; contradicted, if it lies on the other; inconclusive, if it reaches over the boundary or there is none; not "
-    "run, if the data, a method or the ablation study is missing.",
-    "Measured: on several datasets or metrics the number that speaks least for the claim, with its interval; all of "
-    "them are below. Points are differences of percentages. The intervals are over test images, or over rounds of the "
-    "timing; another training could change more.",
-)
-
-
-def summary(table: pd.DataFrame) -> str:
-    """How many claims got which verdict, as a sentence."""
-    counts = table["verdict"].value_counts()
-    return f"Of {len(table)} claims: " + ", ".join(f"{counts.get(one, 0)} {one}" for one in VERDICTS) + "."
-
-
-def to_markdown(table: pd.DataFrame) -> str:
-    """The claims as Markdown: a table, then per claim what was measured where, and how the conditions differ."""
-    def clean(text: str) -> str:
-        return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
-
-    lines = ["# Claims", f"Rebuild with `{REBUILD}`.", summary(table), "\n".join(f"- {line}" for line in LEGEND)]
-    head = ["| claim | paper | verdict | measured | published |", "|---|---|---|---|---|"]
-    lines.append("\n".join([*head, *(
-        f"| {clean(row.statement)} | {clean(row.paper)} | **{row.verdict}** | {measured_text(row)} | "
-        f"{clean(published_text(row))} |" for row in table.itertuples())]))
-    for row in table.itertuples():
-        detail = f"{'Not run: ' if row.verdict == 'not run' else 'Measured: '}{clean(row.detail)}."
-        lines += [f"## {clean(row.statement)}", f"{row.verdict}. {detail} Conditions: {clean(row.conditions)}"]
-    return "\n\n".join(lines) + "\n"
-
-
-def to_latex(table: pd.DataFrame) -> str:
-    """The claims as a booktabs table."""
-    lines = [f"% Claims. Rebuild with: {REBUILD}", r"% Needs \usepackage{booktabs}", r"\begin{table*}",
-             r"\centering\scriptsize",
-             rf"\caption{{{escape_latex(' '.join(['Claims.', summary(table), *LEGEND]))}}}\label{{tab:claims}}\medskip",
-             r"\begin{tabular}{p{0.34\textwidth}lp{0.2\textwidth}p{0.25\textwidth}}", r"\toprule",
-             r"claim & verdict & measured & published \\", r"\midrule"]
-    for row in table.itertuples():
-        cells = (f"{row.statement} ({row.paper})", row.verdict, measured_text(row), published_text(row))
-        lines.append(" & ".join(map(escape_latex, cells)) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}"]) + "\n"
+def latex(made: Sequence[Block]) -> str:
+    """What `blocks` gave, as LaTeX."""
+    return tables.to_latex("Claims", LEGEND, made).replace(tables.REBUILD, REBUILD)

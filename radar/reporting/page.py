@@ -22,7 +22,7 @@ from PIL import Image
 from scipy import ndimage
 
 from radar.evaluation.bootstrap import paired_difference
-from radar.reporting.tables import Block, Cell, Run, common, grouped, seed_mean, short
+from radar.reporting.tables import Block, Cell, Run, common, grouped, rounded, seed_mean, short
 
 TEMPLATES = Path(__file__).parent / "templates"
 COLOURS = matplotlib.colormaps["magma"]
@@ -204,7 +204,25 @@ def answer(runs: Sequence[Run], latencies: Mapping[tuple[str, str, str], float],
             "readings of RADAR are in the tables below."], block
 
 
-# Words about data and methods
+# Words about claims, data and methods
+
+
+def measured_text(row) -> str:
+    """measured, low, high and unit of a row of claims.csv; empty if nothing was measured."""
+    if math.isnan(row.measured):
+        return ""
+    span = "" if math.isnan(row.low) or math.isnan(row.high) else f" [{signed(row.low)}, {signed(row.high)}]"
+    return f"{signed(row.measured)}{span} {row.unit}"
+
+
+def published_text(row) -> str:
+    """The published value of a row of claims.csv with where it stands; empty if there is none."""
+    return f"{row.published} {row.published_unit} ({row.source}; {row.evidence})" if row.published else ""
+
+
+def signed(value: float) -> str:
+    """Three significant digits of a number of either sign."""
+    return f"-{rounded(-value)}" if value < 0 else rounded(value)
 
 
 def module_text(path: Path) -> str:

@@ -417,7 +417,7 @@ NOTHING = Cell(DASH)
 class Block:
     """One sub-table. columns: (group, label in the group, full label); rows: (method, its notes' numbers, cells).
 
-    head: what the rows are.
+    head: what the rows are; first: how LaTeX sets their names' column.
     """
 
     title: str
@@ -427,6 +427,7 @@ class Block:
     rows: list[tuple[str, list[int], list[Cell]]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     head: str = "method"
+    first: str = "l"
 
 
 def short(value: float) -> str:
@@ -737,7 +738,7 @@ def to_latex(title: str, legend: Sequence[str], blocks: Sequence[Block], rebuild
         float_ = "sidewaystable*" if len(block.columns) > 9 else "table*"  # more do not fit an upright page
         lines += ["", rf"\begin{{{float_}}}", r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
                   rf"\caption{{{escape_latex(caption)}}}\label{{tab:{slug}}}\medskip",
-                  rf"\begin{{tabular}}{{l{'r' * len(block.columns)}}}", r"\toprule",
+                  rf"\begin{{tabular}}{{{block.first}{'r' * len(block.columns)}}}", r"\toprule",
                   *_latex_head(block.columns, block.head), r"\midrule"]
         for label, numbers, cells in block.rows:
             marks = "".join(rf"\textsuperscript{{{number}}}" for number in numbers)

@@ -13,7 +13,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, workflow.basedir)
 from radar import configuration
 from radar.configuration import ConfigurationError
-from radar.files import write_json
+from radar.files import sha256, write_json
 
 try:
     config.update(configuration.typed(config))
@@ -31,6 +31,7 @@ try:
     KNOWN_METHODS = configuration.read_methods(PREDICTORS)
     VARIANTS = configuration.expand_ablation(ALL_PREDICTORS, ABLATION_CONFIG, KNOWN_METHODS)
     LITERAL = configuration.variant_method(KNOWN_METHODS["radar"])
+    configuration.read_claims()  # so that a mistake in it stops the run before it begins
     CLASS_FILES = {
         name: str(configuration.class_file(method["class"], name)) for name, method in METHODS.items()
     }
@@ -214,6 +215,16 @@ def report_arguments():
     return (
         f"--datasets {' '.join(DATASETS)} --methods {' '.join(METHODS)} --seeds {' '.join(map(str, SEEDS))} {labels()}"
     )
+
+
+def ablation_state():
+    """What tells that the ablation study has been made, made anew or removed; empty if it is not there.
+
+    Claims, statistics and the report take it where it is. It is no input of theirs: then every run would have to bring
+    the study up to date.
+    """
+    table = Path("results/tables/ablation.csv")
+    return sha256(table) if table.exists() and Path("results/ablation/variants.json").exists() else ""
 
 
 def write_partial_tables():

@@ -9,10 +9,6 @@ SIGNIFICANCE = [f"results/tables/{name}" for name in (
 )]
 PAGE = "results/report.html"
 SOURCES = sorted({name.partition("/")[0] for name in DATASETS})
-# The ablation study is no part of the run; where it was made, claims and statistics take in what it found.
-ABLATED = Path("results/tables/ablation.csv")
-ABLATION_VARIANTS = "--variants results/ablation/variants.json" if ABLATED.exists() else ""
-ABLATION_STATE = ABLATED.stat().st_mtime if ABLATED.exists() else None
 # What was trained: the shared noise predictors, and the methods that train networks of their own.
 USED = list(dict.fromkeys(method["noise_predictor"] for method in METHODS.values() if "noise_predictor" in method))
 TRAINED = [f"noise_predictor-{name}" for name in USED] + [name for name in METHODS if "training" in METHODS[name]]
@@ -72,7 +68,7 @@ rule tables:
 rule claims:
     input:
         TABLE_CODE,
-        code("radar/reporting/claims.py", "radar/reporting/ablation.py", "radar/evaluation/rounds.py", "workflow/scripts/claims.py"),
+        code("radar/reporting/claims.py", "radar/reporting/ablation.py", "radar/configuration.py", "workflow/scripts/claims.py"),
         code("config/claims.yaml", "config/published.csv"),
         RECORDS,
         SAMPLES,
@@ -81,18 +77,18 @@ rule claims:
         report(
             CLAIMS,
             category="Claims",
-            caption="../report/tables.rst",
+            caption="../report/claims.rst",
         ),
     log:
         "results/tables/claims.log",
     params:
-        arguments=f"--datasets {' '.join(DATASETS)} --methods {' '.join(METHODS)} --seeds {' '.join(map(str, SEEDS))}",
-        variants=ABLATION_VARIANTS,
-        study=ABLATION_STATE,
+        arguments=report_arguments(),
+        state=lambda wildcards: ablation_state(),
+        ablation=lambda wildcards: "--ablation results/ablation" if ablation_state() else "",
     message:
-        "judge the papers' claims"
+        "hold the papers' claims against the results"
     shell:
-        "{PYTHON} workflow/scripts/claims.py {params.arguments} {params.variants} "
+        "{PYTHON} workflow/scripts/claims.py {params.arguments} {params.ablation} "
         "--results $(dirname $(dirname {output[0]})) --out $(dirname {output[0]}) 2>&1 | tee {log}"
 
 
@@ -113,8 +109,8 @@ rule significance:
         "results/tables/significance.log",
     params:
         arguments=report_arguments(),
-        variants=ABLATION_VARIANTS,
-        study=ABLATION_STATE,
+        state=lambda wildcards: ablation_state(),
+        variants=lambda wildcards: "--variants results/ablation/variants.json" if ablation_state() else "",
     message:
         "seeds, shares of variance, ranks"
     shell:
@@ -200,8 +196,8 @@ rule page:
     params:
         arguments=report_arguments(),
         data=" ".join(f"{name}={shlex.quote(origin(name).folder)}" for name in DATASETS),
-        variants=ABLATION_VARIANTS,
-        study=ABLATION_STATE,
+        state=lambda wildcards: ablation_state(),
+        variants=lambda wildcards: "--variants results/ablation/variants.json" if ablation_state() else "",
     message:
         "write the report"
     shell:

@@ -1,48 +1,63 @@
-"""Write the verdicts on the papers' claims: claims.csv, claims.md, claims.tex."""
+"""Write the verdicts on the papers' claims (CSV, Markdown, LaTeX), from a run's results and the ablation study's."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from radar.configuration import CONFIG, ConfigurationError, read_yaml
+from radar.configuration import ConfigurationError, read_claims, read_published
 from radar.files import atomic
 from radar.reporting import ablation, claims, tables
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--claims", type=Path, default=CONFIG / "claims.yaml")
-    parser.add_argument("--published", type=Path, default=CONFIG / "published.csv")
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="FOLDER")
     parser.add_argument("--datasets", nargs="+", required=True, metavar="DATASET/CATEGORY")
     parser.add_argument("--methods", nargs="+", required=True, metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, required=True, help="the first one was timed")
-    parser.add_argument("--variants", type=Path, help="results/ablation/variants.json, where the study was made")
+    parser.add_argument("--labels", nargs="*", default=[], metavar="NAME=LABEL", help="what to call a method")
+    parser.add_argument("--ablation", type=Path, metavar="FOLDER", help="results of the ablation study, if it was made")
     parser.add_argument("--out", type=Path, default=Path("results/tables"), metavar="FOLDER")
     return parser.parse_args()
 
 
+def read_studies(folder: Path, names: set[str]) -> ablation.Ablation:
+    """The ablation study with the variants of these studies alone."""
+    plan = ablation.read_variants(folder / "variants.json")
+    variants = [one for one in plan["variants"] if one["study"] in names]
+    return ablation.read_ablation(plan | {"variants": variants}, folder)
+
+
 def main(args: argparse.Namespace) -> None:
+    published = read_published()
+    asked = read_claims(published=published)
     where = (args.results, args.datasets, args.methods)
     evaluated, _ = tables.run_files(*where, args.seeds, "metrics.json")
+    drawn, _ = tables.run_files(*where, args.seeds, "bootstrap.npz")
     timed, _ = tables.run_files(*where, args.seeds[:1], "timing.json")
-    runs = tables.read_runs(evaluated, [path.with_name("bootstrap.npz") for path in evaluated])
-    study = None
-    if args.variants:
-        study = ablation.read_ablation(ablation.read_variants(args.variants), args.variants.parent)
-    classes = {name: read_yaml(CONFIG / "methods" / f"{name}.yaml")["class"] for name in args.methods}
-    evidence = claims.Evidence([*tables.mean_over_categories(runs), *runs], tables.read_timings(timed), classes, study)
-    table = claims.judge(claims.read_claims(args.claims), claims.read_published(args.published), evidence)
-    texts = {"claims.csv": table.to_csv(index=False), "claims.md": claims.to_markdown(table),
-             "claims.tex": claims.to_latex(table)}
+    timings: dict = {}
+    for record in tables.read_timings(timed):
+        timings.setdefault((record["dataset"], record["category"]), {})[record["method"]] = record
+    studies = {claim.options["study"] for claim in asked if claim.kind == "trend"}
+    results = claims.Results(
+        tuple(tuple(name.split("/", 1)) for name in args.datasets),
+        tables.grouped(tables.read_runs(evaluated, drawn)), timings,
+        read_studies(args.ablation, studies) if args.ablation else None,
+        dict(pair.split("=", 1) for pair in args.labels),
+    )
+    made = [claims.assess(claim, results) for claim in asked]
+    blocks = claims.blocks(made)
+    other = claims.others(published, asked)
+    texts = {"claims.csv": claims.table(made).to_csv(index=False), "claims.md": claims.markdown([*blocks, other]),
+             "claims.tex": claims.latex(blocks)}
     for name, text in texts.items():
         with atomic(args.out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    print(claims.summary(table))
+    print(f"claims: {claims.counts(one.verdict for one in made)}")
 
 
 if __name__ == "__main__":
     try:
         main(arguments())
-    except (tables.InputError, ConfigurationError, OSError) as error:
+    except (ConfigurationError, tables.InputError, OSError) as error:
         sys.exit(f"claims: {error}")

@@ -23,6 +23,8 @@ FIGURES = {
             "are in the tables above.", "ROC curves."),
     "recall": ("Table of images found per kind of defect, severity and method, shaded by recall.",
                "Recall by defect and severity."),
+    "timing": ("Bars: the share of tiling, networks and the rest in each method's time; and measured against predicted "
+               "latency; the numbers are under Timing.", "Where the time goes, and what predicts it."),
     "loss": ("Training loss against images seen, one line per trained network.", "Training loss."),
 }
 REBUILD = "snakemake --cores all results/{}"
@@ -120,9 +122,8 @@ def main(args: argparse.Namespace) -> None:
     accuracy = {block.title: [block] for block in tables.main_blocks(runs, args.methods, labels)}
     verdicts = tables.read_csv(args.results / "tables" / "claims.csv", claims.TABLE, keep_default_na=False,
                                na_values={name: [""] for name in ("measured", "low", "high")}, dtype={"published": str})
-    verdicts["measured_text"], verdicts["published_text"] = zip(*(
-        ("" if np.isnan(row.measured) else claims.measured_text(row),
-         claims.published_text(row) if row.published else "") for row in verdicts.itertuples()), strict=True)
+    verdicts["measured_text"] = [page.measured_text(row) for row in verdicts.itertuples()]
+    verdicts["published_text"] = [page.published_text(row) for row in verdicts.itertuples()]
     classes = {name: read_yaml(CONFIG / "methods" / f"{name}.yaml")["class"] for name in args.methods}
     latencies = {(one["dataset"], one["category"], one["method"]): one["latency_ms_median"] for one in timings}
     answer, answer_block = page.answer(runs, latencies, classes, labels)
@@ -148,8 +149,8 @@ def main(args: argparse.Namespace) -> None:
         ("main", "main.md"), ("differences", "differences.csv"), ("timing", "timing.md"), ("claims", "claims.md"),
         ("statistics", "statistics.md"))} | {"page": REBUILD.format("report.html")}
     text = page.render(page.Page(
-        title="RADAR-bench: results", verdicts=verdicts, summary=claims.summary(verdicts), answer=answer,
-        answer_block=answer_block, datasets=[
+        title="RADAR-bench: results", verdicts=verdicts, summary=f"{claims.counts(verdicts['verdict'])}.",
+        answer=answer, answer_block=answer_block, datasets=[
             dataset(name, args, accuracy.get(name, []), labels, Path(data.get(name, f"data/{name}")))
             for name in args.datasets],
         figures=figures, timing=[*tables.timing_blocks(timings, args.methods, labels),
