@@ -14,7 +14,7 @@ ablation: $(VENV)/installed
 	@$(VENV)/bin/python workflow/scripts/run.py ablation
 
 test: $(VENV)/installed
-	@$(VENV)/bin/python -m pytest
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile
 	@$(VENV)/bin/python -m ruff check --quiet .
 
 $(VENV)/installed: pyproject.toml constraints.txt

@@ -1,5 +1,6 @@
 """What several tests share: a small dataset and a predictor trained on it."""
 
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,9 @@ from torch import Tensor
 from radar.data.images import ImageSet
 from radar.diffusion import NoisePredictor
 from radar.training import train
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # two processes of two threads would stand in each other's way
+    torch.set_num_threads(1)
 
 
 def closed_form(predict: Callable[[Tensor, int], Tensor], patch: int, stride: int,
