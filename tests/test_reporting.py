@@ -307,6 +307,15 @@ def test_the_timing_figure_shows_all_of_a_prediction_and_its_prediction(tree):
     assert len(drawn.axes) == 2 * len(DATASETS)
 
 
+def test_times_taken_beside_other_work_are_called_so(tree):
+    files = tables.run_files(tree / "results", DATASETS, METHODS, [0], "timing.json")[0]
+    records = tables.read_timings(files)
+    assert not any("other processes" in line for block in tables.timing_blocks(records, METHODS)
+                   for line in block.warnings)
+    [block, *_] = tables.timing_blocks([one | {"cores_of_others": 1.3} for one in records], METHODS)
+    assert "other processes used 1.3 cores" in block.warnings[-1]
+
+
 @pytest.mark.parametrize("value, text", [(0.01234, "0.0123"), (9.999, "10.0"), (12345.6, "12300"), (0, "0"),
                                          (None, "–"), (float("nan"), "–")])
 def test_rounded(value, text):

@@ -121,6 +121,8 @@ TIMING_TABLE = [*KEY, "device", "batch_size", "latency_ms_median", "latency_ms_p
                 "images_per_s_by_batch", "nfe", "parameters", "gflops", "peak_memory_mb", "training_images",
                 "training_s", *COSTS]
 
+BUSY = 0.25  # cores that others may use while methods are timed
+
 Missing = tuple[str, str, str, str]  # dataset, category, method, reason
 
 
@@ -661,7 +663,10 @@ def _timing_caption(records: Sequence[dict]) -> tuple[list[str], list[str]]:
     if shapes:
         lines.append(f"Image: {' and '.join(shapes)} (channels × height × width).")
     mixed = "Warning: not all methods were timed on the same device and threads; do not compare their times."
-    return lines, [mixed] * (len(devices) > 1)
+    others = max(record.get("cores_of_others") or 0.0 for record in records)
+    busy = (f"Warning: other processes used {others:.1f} cores while this was timed, so that the times are too long, "
+            "up to a hundredfold; time it again on an idle machine: snakemake --cores all --forcerun time_methods")
+    return lines, [mixed] * (len(devices) > 1) + [busy] * (others > BUSY)
 
 
 def _device(record: dict) -> str:

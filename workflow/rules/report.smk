@@ -179,7 +179,7 @@ rule page:
             "radar/reporting/templates/report.html", "radar/mapfile.py", "radar/data/photos.py", "workflow/scripts/page.py",
         ),
         code(*(f"config/methods/{name}.yaml" for name in METHODS), *(f"config/datasets/{name}.yaml" for name in SOURCES)),
-        code(*set(CLASS_FILES.values())),
+        code(*sorted({files[0] for files in CLASS_FILES.values()})),
         RECORDS,
         SAMPLES,
         SCORES,
