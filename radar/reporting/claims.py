@@ -23,6 +23,7 @@ from radar.configuration import Claim
 from radar.evaluation.bootstrap import interval
 from radar.reporting import tables
 from radar.reporting.ablation import Ablation
+from radar.reporting.latex import to_latex
 from radar.reporting.tables import DASH, MAIN_COLUMNS, Block, Cell, Run, applicable, common, rounded, seed_mean, short
 
 REBUILD = "snakemake --cores all results/tables/claims.md"
@@ -542,7 +543,7 @@ def blocks(assessments: Sequence[Assessment]) -> list[Block]:
     made: dict[str, Block] = {}
     for one in assessments:
         title = f"{one.claim.paper}, {one.claim.reference}"
-        block = made.setdefault(title, Block(title, [], [], columns, head="claim", first=r"p{0.42\textwidth}"))
+        block = made.setdefault(title, Block(title, [], [], columns, head="claim"))
         source = f"Source: {one.claim.source} ({one.claim.evidence})."
         block.notes.append(_sentences(one.detail, one.conditions, source))
         measured = DASH if math.isnan(one.measured) else _with_interval(one.measured, one.low, one.high, one.unit)
@@ -576,9 +577,9 @@ def others(published: Sequence[dict], claims: Sequence[Claim]) -> Block:
 
 def markdown(made: Sequence[Block]) -> str:
     """What `blocks` gave, as Markdown."""
-    return tables.to_markdown("Claims", LEGEND, made).replace(tables.REBUILD, REBUILD)
+    return tables.to_markdown("Claims", LEGEND, made, REBUILD)
 
 
 def latex(made: Sequence[Block]) -> str:
     """What `blocks` gave, as LaTeX."""
-    return tables.to_latex("Claims", LEGEND, made).replace(tables.REBUILD, REBUILD)
+    return to_latex("Claims", LEGEND, made, REBUILD)
