@@ -15,6 +15,7 @@ from radar.evaluation.bootstrap import decision_samples, image_samples, paired_d
 from radar.evaluation.metrics import decision_metrics, image_metrics
 from radar.reporting import ablation, ablation_figures, ablation_tables, ablation_text, tables
 from radar.reporting.latex import escape_latex
+from tests.conftest import check_figure
 
 ROOT = Path(__file__).resolve().parent.parent
 DATASETS = ["printed/all", "texture/gravel", "elpv/mono"]
@@ -629,6 +630,8 @@ def test_script_writes_everything_and_prints_the_text(tmp_path):
     assert set(outputs["once"]) == {f"figures/ablation_{name}.{end}" for name in ("readings", "t")
                                     for end in ("png", "pdf")} | {
         f"tables/{name}" for name in ("ablation.csv", "ablation_differences.csv", "ablation.md", "ablation.tex")}
+    for name in ("readings", "t"):
+        check_figure(root / f"once/figures/ablation_{name}")
     assert done.stdout.startswith("Readings of RADAR against the literal one")
     assert "missing: elpv/mono other, seed 0: no metrics.json; OutOfMemory" in done.stderr
     assert list(pd.read_csv(root / "once/tables/ablation.csv")) == ablation.TABLE

@@ -108,7 +108,8 @@ def study(path: Path, args: argparse.Namespace) -> tuple[list[str], list[page.Pi
     titles = {name: one["title"] for name, one in ablation.read_variants(path)["studies"].items()}
     figures = [(name, title, args.results / "figures" / f"ablation_{name}.png") for name, title in titles.items()]
     return lines, [page.figure(file, f"{title}: curves or intervals per dataset; the numbers are in "
-                                     "results/tables/ablation.md.", f"{title}.", "snakemake --cores all ablation")
+                                     "results/tables/ablation.md.", f"{title}.",
+                               REBUILD.format(f"figures/ablation_{name}.pdf"))
                    for name, title, file in figures if file.is_file()]
 
 
