@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from radar.evaluation.statistics import not_apart
 from radar.reporting import significance
 from radar.reporting.ablation import Ablation, Entry, Study
+from radar.reporting.figures import looks, ranks, seeds
 from radar.reporting.tables import Run, summarise
 
 
@@ -78,3 +80,24 @@ def test_a_false_positive_rate_of_zero_is_not_certain():
             for seed in (0, 1)]
     [row] = summarise(runs).itertuples()
     assert (row.ci_low, row.ci_high) == pytest.approx((0, 0.1684), abs=1e-4)  # 20 images, not 40
+
+
+def test_bars_join_the_ranks_that_differ_by_less_than_the_critical_difference():
+    assert not_apart([1.0, 1.5, 2.4, 4.0, 4.5], 1.0) == [(0, 1), (1, 2), (3, 4)]
+    assert not_apart([1.0, 3.0, 5.0], 1.0) == [] and not_apart([1.0, 1.1, 1.2], 1.0) == [(0, 2)]
+
+
+def test_the_figures_show_every_seed_and_every_method():
+    look = looks(list("abcdef"))
+    runs = [run(name, 0.5 + 0.05 * place + 0.02 * seed, seed=seed)
+            for place, name in enumerate("abc") for seed in (0, 1)]
+    figure = seeds(significance.seed_values(runs), look)
+    drawn = [line for line in figure.axes[0].lines if line.get_marker() == "|"]
+    assert [line.get_xdata().tolist() for line in drawn] == [pytest.approx([0.5 + 0.05 * i, 0.52 + 0.05 * i])
+                                                             for i in range(3)]
+    for count, words in ((6, "Nemenyi"), (3, "too few to test")):
+        table, comparisons = significance.across(many(count))
+        told = {"image_auroc": significance.sentence(table, comparisons, "image_auroc", "image AUROC")}
+        texts = [text.get_text() for text in ranks(table, told, look).axes[0].texts]
+        assert words in " ".join(texts).replace("\n", " ") and "a  1.00" in texts and "6.00  f" in texts
+        assert any("critical difference" in text for text in texts) == (count == 6)

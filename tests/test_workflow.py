@@ -117,7 +117,8 @@ def test_the_table_cites_the_methods(run):
 
 def test_figures_are_there_in_both_formats(run):
     folder, _ = run
-    names = ["accuracy_latency", "timing", "roc", "recall", "loss", "maps_texture_gravel", "maps_elpv_mono"]
+    names = ["accuracy_latency", "timing", "roc", "recall", "seeds", "ranks", "loss", "maps_texture_gravel",
+             "maps_elpv_mono"]
     for name in names:
         with Image.open(folder / f"results/figures/{name}.png") as picture:
             assert picture.width > 500 and len(picture.convert("L").getcolors(256)) > 10

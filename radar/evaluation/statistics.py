@@ -135,3 +135,14 @@ def holm(p: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(known) - place) * p[index]))
         corrected[index] = largest
     return corrected.tolist()
+
+
+def not_apart(mean_ranks: ArrayLike, distance: float) -> list[tuple[int, int]]:
+    """Groups (first, last) of neighbours in ascending `mean_ranks` [K] that differ by less than `distance`.
+
+    Each group is as large as it can be and none lies within another; methods that differ from all others are in none.
+    """
+    mean_ranks = np.asarray(mean_ranks, np.float64)
+    ends = np.searchsorted(mean_ranks, mean_ranks + distance) - 1
+    return [(first, int(last)) for first, last in enumerate(ends)
+            if last > first and (first == 0 or last > ends[first - 1])]

@@ -27,6 +27,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from PIL import Image
 
+from radar.evaluation.statistics import not_apart, t_interval
 from radar.files import atomic
 from radar.mapfile import read_maps, read_scale
 
@@ -680,3 +681,127 @@ def training_loss(losses: pd.DataFrame, notes: Sequence[str] = ()) -> Figure:
     for ax in axes[::3]:
         ax.set_ylabel("training loss")
     return figure
+
+
+# Seeds
+
+
+SEED_METRICS = {"image_auroc": "image AUROC", "pixel_aupro": "AUPRO"}
+
+
+@styled
+def seeds(table: pd.DataFrame, look: Mapping[str, Look], notes: Sequence[str] = ()) -> Figure:
+    """Image AUROC and AUPRO of every seed, and their mean with its 95 % t-interval, a row per method.
+
+    table: dataset, category, method, metric, seed, value. The panels of a metric have one axis, over all its points.
+    """
+    table = table[table["metric"].isin(SEED_METRICS)]
+    shown = [name for name in look if name in set(table["method"])]
+    grey = {"color": "#555555", "linestyle": "none"}
+    entries = [(Line2D([], [], marker="|", markersize=9, **grey), "a seed"),
+               (Line2D([], [], marker="o", markeredgecolor="white", markeredgewidth=0.5, **grey), "mean over seeds")]
+    notes = ["Bars: 95 % t-interval of the mean, for other seeds on the same test images; one that reaches the edge of "
+             "its panel goes on beyond it. A single seed has none.", *notes]
+    drawn = [(metric, pair) for metric in SEED_METRICS for pair in datasets_of(table[table["metric"] == metric])]
+    if not drawn:
+        return empty(notes)
+    figure, axes = panels([("/".join(pair), metric) for metric, pair in drawn], 0.5 + 0.15 * len(shown), entries, notes,
+                          sharey=True)
+    for place, (ax, (metric, pair)) in enumerate(zip(axes, drawn, strict=True)):
+        points = table.loc[table["metric"] == metric, "value"]
+        pad = 0.06 * (points.max() - points.min()) + 0.01
+        ours = part(table[table["metric"] == metric], pair)
+        for y, name in enumerate(shown):
+            values, style = ours.loc[ours["method"] == name, "value"].to_numpy(), look[name]
+            if not len(values):
+                continue
+            ax.plot(t_interval(values), [y, y], color=style.colour, linewidth=1.0, alpha=0.6)
+            ax.plot(values, [y] * len(values), color=style.colour, marker="|", markersize=9, linestyle="none")
+            ax.plot(values.mean(), y, color=style.colour, marker=style.marker, markersize=4.5, markeredgecolor="white",
+                    markeredgewidth=0.5, zorder=4)
+        ax.set(xlim=(points.min() - pad, points.max() + pad), ylim=(len(shown) - 0.4, -0.6), title="/".join(pair),
+               xlabel=SEED_METRICS[metric])
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+        ax.set_yticks(range(len(shown)), [look[name].label for name in shown])
+        ax.tick_params(axis="y", length=0, labelleft=place % 3 == 0)
+    return figure
+
+
+# Ranks
+
+
+@styled
+def ranks(table: pd.DataFrame, sentences: Mapping[str, str], look: Mapping[str, Look],
+          notes: Sequence[str] = ()) -> Figure:
+    """Mean ranks over datasets and categories: a critical-difference diagram (Demsar, JMLR 2006) per metric.
+
+    table: metric, method, mean_rank, critical_difference (empty = nothing is tested). sentences: metric -> what the
+    tests say of it, or why there is none.
+    """
+    shown = [(metric, ours) for metric, ours in table.groupby("metric", sort=False) if len(ours) > 1]
+    notes = ["Mean rank over datasets and categories, 1 = best. A thick bar joins methods whose ranks differ by less "
+             "than the critical difference, where there is one.", *notes]
+    if not shown:
+        return empty([*notes, "Ranks need two methods with metrics on one dataset."])
+    lines = note_lines(notes, WIDTH)
+    texts = [note_lines([sentences[metric]], WIDTH) for metric, _ in shown]
+    diagrams = []
+    for _, ours in shown:
+        ours = ours.sort_values("mean_rank", kind="stable")
+        distance = float(ours["critical_difference"].iloc[0])
+        mean_ranks = dict(zip(ours["method"], ours["mean_rank"], strict=True))
+        diagrams.append((mean_ranks, distance,
+                         [] if math.isnan(distance) else not_apart(list(mean_ranks.values()), distance)))
+    heights = [0.2 + NOTE * len(text) + (0.35 if math.isnan(distance) else 0.55) + 0.09 * len(groups)
+               + 0.165 * math.ceil(len(mean_ranks) / 2) + 0.15
+               for text, (mean_ranks, distance, groups) in zip(texts, diagrams, strict=True)]
+    below = 0.1 + NOTE * len(lines)
+    total = sum(heights) + below
+    figure = Figure(figsize=(WIDTH, total))
+    write_notes(figure, lines)
+    top = total
+    for text, diagram, height in zip(texts, diagrams, heights, strict=True):
+        top -= height
+        ax = figure.add_axes((0, top / total, 1, height / total))
+        ax.set(xlim=(0, WIDTH), ylim=(0, height))  # in inches
+        ax.set_axis_off()
+        ax.text(0.06, height - 0.1, "\n".join(text), fontsize=7, va="top", color="#333333", linespacing=1.1)
+        _rank_diagram(ax, *diagram, look, height - 0.12 - NOTE * len(text))
+    return figure
+
+
+def _rank_diagram(ax: Axes, mean_ranks: Mapping[str, float], distance: float, groups: Sequence[tuple[int, int]],
+                  look: Mapping[str, Look], top: float) -> None:
+    """The axis of ranks from 1 to k, a stem to each method's name, the better half left; below `top`, in inches."""
+    names = list(mean_ranks)  # from the best on
+    longest = max(len(look[name].label) for name in names)
+    left, right, k = 0.6 + 0.062 * longest, WIDTH - 0.6 - 0.062 * longest, len(names)
+
+    def x(rank: float) -> float:
+        return left + (right - left) * (rank - 1) / (k - 1)
+
+    if not math.isnan(distance):
+        ends = x(1), x(1 + distance)
+        ax.plot(ends, [top - 0.14] * 2, color="#000000", linewidth=1.2, marker="|", markersize=4)
+        ax.text(ends[1] + 0.06, top - 0.14, f"critical difference {distance:.2f}", fontsize=7,
+                va="center")
+    line = top - (0.3 if math.isnan(distance) else 0.45)
+    ax.plot([x(1), x(k)], [line, line], color="#000000", linewidth=0.8)
+    for rank in range(1, k + 1):
+        ax.plot([x(rank)] * 2, [line, line + 0.04], color="#000000", linewidth=0.8)
+        ax.text(x(rank), line + 0.06, str(rank), fontsize=7, ha="center", va="bottom")
+    for index, (first, last) in enumerate(groups):
+        ends = [x(mean_ranks[names[place]]) for place in (first, last)]
+        ax.plot([ends[0] - 0.03, ends[1] + 0.03], [line - 0.09 * (index + 1)] * 2, color="#000000", linewidth=2.4,
+                solid_capstyle="butt")
+    half = math.ceil(k / 2)
+    for place, name in enumerate(names):
+        best = place < half
+        y = line - 0.09 * len(groups) - 0.165 * (1 + (place if best else k - 1 - place))
+        rank, style = mean_ranks[name], look[name]
+        end, step = (left - 0.1, -0.06) if best else (right + 0.1, 0.06)
+        ax.plot([x(rank), x(rank), end], [line, y, y], color=style.colour, linewidth=0.8)
+        ax.plot(x(rank), line, color=style.colour, marker=style.marker, markeredgecolor="white", markeredgewidth=0.5,
+                zorder=4)
+        ax.text(end + step, y, f"{style.label}  {rank:.2f}" if best else f"{rank:.2f}  {style.label}", fontsize=7,
+                ha="right" if best else "left", va="center")

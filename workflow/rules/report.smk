@@ -12,7 +12,7 @@ SOURCES = sorted({name.partition("/")[0] for name in DATASETS})
 # What was trained: the shared noise predictors, and the methods that train networks of their own.
 USED = list(dict.fromkeys(method["noise_predictor"] for method in METHODS.values() if "noise_predictor" in method))
 TRAINED = [f"noise_predictor-{name}" for name in USED] + [name for name in METHODS if "training" in METHODS[name]]
-OVERVIEWS = ["accuracy_latency", "timing", "roc", "recall", *(["loss"] if TRAINED else [])]
+OVERVIEWS = ["accuracy_latency", "timing", "roc", "recall", "seeds", "ranks", *(["loss"] if TRAINED else [])]
 FIGURES = expand(
     "results/figures/{name}.{suffix}",
     name=[*OVERVIEWS, *(f"maps_{name.replace('/', '_')}" for name in DATASETS)],
@@ -21,7 +21,7 @@ FIGURES = expand(
 TABLE_CODE = code(
     *(f"radar/reporting/{name}.py" for name in ("tables", "blocks", "latex")), "radar/evaluation/bootstrap.py", "radar/evaluation/statistics.py",
 )
-FIGURE_CODE = TABLE_CODE + code("radar/reporting/figures.py", "radar/mapfile.py", "workflow/scripts/figures.py")
+FIGURE_CODE = TABLE_CODE + code("radar/reporting/figures.py", "radar/reporting/significance.py", "radar/mapfile.py", "workflow/scripts/figures.py")
 RECORDS = per_dataset(f"{DETECTOR}/metrics.json", method=METHODS, seed=SEEDS)
 SAMPLES = per_dataset(f"{DETECTOR}/bootstrap.npz", method=METHODS, seed=SEEDS)
 SCORES = per_dataset(f"{DETECTOR}/scores.csv", method=METHODS, seed=SEEDS)
@@ -35,6 +35,8 @@ FIGURE_INPUTS = {
     "timing": TIMINGS,
     "roc": RECORDS + SCORES + MANIFESTS,
     "recall": RECORDS,
+    "seeds": RECORDS,
+    "ranks": RECORDS,
     # a method that trains writes its loss.csv beside its detector
     "loss": per_dataset(f"{PREDICTOR}/loss.csv", predictor=USED, seed=SEEDS)
     + per_dataset(f"{DETECTOR}/detector.json", method=[name for name in TRAINED if name in METHODS], seed=SEEDS),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from radar.reporting import figures, tables
+from radar.reporting import figures, significance, tables
 from radar.reporting.tables import InputError
 
 
@@ -144,8 +144,20 @@ def loss(source: Source):
     yield "loss", figures.training_loss(table, source.notes())
 
 
+def seeds(source: Source):
+    runs = tables.read_runs(source.files("metrics.json"), [])
+    yield "seeds", figures.seeds(significance.seed_values(runs), source.look, source.notes())
+
+
+def ranks(source: Source):
+    table, comparisons = significance.across(tables.read_runs(source.files("metrics.json"), []))
+    sentences = {metric: significance.sentence(table, comparisons, metric, label)
+                 for metric, label in significance.METRICS if metric in set(table["metric"])}
+    yield "ranks", figures.ranks(table, sentences, source.look, source.notes())
+
+
 FIGURES = {"accuracy_latency": accuracy_latency, "timing": timing, "roc": roc, "recall": recall, "maps": maps,
-           "loss": loss}
+           "loss": loss, "seeds": seeds, "ranks": ranks}
 
 
 def main(args: argparse.Namespace) -> None:

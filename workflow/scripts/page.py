@@ -25,6 +25,9 @@ FIGURES = {
                "Recall by defect and severity."),
     "timing": ("Bars: the share of tiling, networks and the rest in each method's time; and measured against predicted "
                "latency; the numbers are under Timing.", "Where the time goes, and what predicts it."),
+    "seeds": ("Points per dataset, method and seed: image AUROC and AUPRO with the t-interval of their mean; the "
+              "numbers are under Statistics.", "Every seed."),
+    "ranks": ("Mean ranks of the methods over datasets; the numbers are under Statistics.", "Ranks over datasets."),
     "loss": ("Training loss against images seen, one line per trained network.", "Training loss."),
 }
 REBUILD = "snakemake --cores all results/{}"
