@@ -107,6 +107,9 @@ def _check(arguments: argparse.Namespace) -> int:
             settings = configuration.origin("folder/x", "").settings
             origins = {arguments.dataset: configuration.Origin(arguments.dataset, "folder", "", settings, False)}
         else:
+            known = {path.stem for path in (configuration.CONFIG / "datasets").glob("*.yaml")}
+            if "/" in arguments.dataset and arguments.dataset.partition("/")[0] not in known:
+                raise manifest.DatasetError([f"no folder {arguments.dataset}: correct the path, or name a dataset"])
             names = configuration.expand_datasets([arguments.dataset])
             origins = {name: configuration.origin(name, arguments.data_root) for name in names}
         usable = True

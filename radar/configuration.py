@@ -268,7 +268,7 @@ def class_file(reference: str, source: str) -> Path:
 def _constructor_keywords(reference: str, source: str) -> set[str] | None:
     """The keyword-only arguments of the class's own constructor, from its source; None if it defines none."""
     name = reference.partition(":")[2]
-    tree = ast.parse(class_file(reference, source).read_text())
+    tree = _parsed(class_file(reference, source))
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
     if not classes:
         raise ConfigurationError(f"{source}: class: the module of '{reference}' defines no class {name}")
@@ -277,6 +277,49 @@ def _constructor_keywords(reference: str, source: str) -> set[str] | None:
             given_by_the_suite = {"seed", "device", "noise_predictor", "training"}
             return {argument.arg for argument in node.args.kwonlyargs} - given_by_the_suite
     return None
+
+
+def _parsed(path: Path) -> ast.Module:
+    """The syntax tree of a Python file. Raises ConfigurationError naming file and line if it has none."""
+    try:
+        return ast.parse(path.read_text())
+    except (SyntaxError, UnicodeDecodeError) as error:
+        where = f"{path}, line {error.lineno}" if isinstance(error, SyntaxError) else str(path)
+        raise ConfigurationError(f"{where}: not valid Python: {error.args[0]}") from error
+
+
+def class_files(reference: str, source: str) -> list[Path]:
+    """The file of a method's class, and those of its own package that it imports, directly or not.
+
+    The suite's package is left out: what of it a method depends on stands in the rules. Raises ConfigurationError.
+    """
+    package = reference.partition(":")[0].partition(".")[0]
+    found: list[Path] = []
+    waiting = [class_file(reference, source)]
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found.append(path)
+        for node in ast.walk(_parsed(path)) if package != "radar" else ():
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                base = node.module or ""
+                if node.level:  # relative: within the package
+                    parts = reference.partition(":")[0].split(".")[:-node.level]
+                    base = ".".join([*parts, *filter(None, [node.module])])
+                names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+            for name in names:
+                if name.partition(".")[0] == package and name != package:
+                    try:
+                        spec = find_spec(name)
+                    except ImportError:  # a name of a module, not a module
+                        continue
+                    if spec and spec.origin and Path(spec.origin).is_file():
+                        waiting.append(Path(spec.origin))
+    return found
 
 
 def check_disk(folder: Path, gigabytes: float) -> None:

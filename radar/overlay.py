@@ -39,8 +39,10 @@ def write_overlay(out: Path, relative: Path, image: np.ndarray, anomaly_map: np.
 
 
 def write_decisions(path: Path, scored: Iterable[tuple[str, float]], threshold: float) -> None:
-    """A CSV file with file, score, threshold and decision (1 = anomalous: score above threshold)."""
+    """A CSV file with file, score, threshold and decision (1 = anomalous: score above threshold), highest scores
+    first."""
     with atomic(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("file", "score", "threshold", "decision"))
-        writer.writerows((name, repr(score), repr(threshold), int(score > threshold)) for name, score in scored)
+        writer.writerows((name, repr(score), repr(threshold), int(score > threshold))
+                         for name, score in sorted(scored, key=lambda pair: -pair[1]))

@@ -1,7 +1,9 @@
 """What several tests share: a small dataset and a predictor trained on it."""
 
 import os
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from radar.data.images import ImageSet
 from radar.diffusion import NoisePredictor
+from radar.reporting.figures import COLUMN, WIDTH
 from radar.training import train
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # two processes of two threads would stand in each other's way
@@ -58,6 +61,20 @@ TRAINING = {"images": 120 * 16, "batch_size": 16, "learning_rate": 0.002, "warm_
 FEATURES = {"space": "features", "noise": "gaussian", "backbone": "efficientnet_lite0", "standardise": "whiten",
             "patch": 14, "stride": 14, "network": "unet", "channels": [8, 8], "layers_per_block": 1, "attention": [],
             "norm_groups": 4, "predicts": "velocity", "tile_batch": 64}
+
+
+def check_figure(stem: Path) -> None:
+    """TrueType fonts, all embedded; as wide as a column or a page; with the command that rebuilds it."""
+    pdf = b" ".join(stem.with_name(stem.name + ".pdf").read_bytes().split())
+    kinds = re.findall(rb"/Type /Font /Subtype /(\w+)", pdf)
+    assert kinds and set(kinds) <= {b"Type0", b"CIDFontType2", b"TrueType"}
+    assert pdf.count(b"/FontFile2") == pdf.count(b"/Type /FontDescriptor") >= 1
+    [width] = re.findall(rb"/MediaBox \[ 0 0 ([\d.]+) ", pdf)
+    assert float(width) / 72 in (COLUMN, WIDTH)
+    command = f"Rebuild with: snakemake --cores all results/figures/{stem.name}.pdf"
+    assert f"/Subject ({command})".encode() in pdf
+    with Image.open(stem.with_name(stem.name + ".png")) as picture:
+        assert picture.text["Description"] == command
 
 
 GRAIN = 15  # standard deviation of the grain, in grey levels

@@ -14,6 +14,8 @@ import pytest
 from radar.evaluation.bootstrap import decision_samples, image_samples, paired_difference, resample_weights
 from radar.evaluation.metrics import decision_metrics, image_metrics
 from radar.reporting import ablation, ablation_figures, ablation_tables, ablation_text, tables
+from radar.reporting.latex import escape_latex
+from tests.conftest import check_figure
 
 ROOT = Path(__file__).resolve().parent.parent
 DATASETS = ["printed/all", "texture/gravel", "elpv/mono"]
@@ -469,7 +471,7 @@ def test_tables_hold_every_series_and_the_text(study, table, compared):
         assert len(rows) == (2 if name == "redraw" else len(entries))
         for series in study.studies[name].series():
             assert any(row.replace("\\|", "|").startswith(f"| {series} ") for row in rows)
-            assert tables.escape_latex(series) in latex
+            assert escape_latex(series) in latex
     budget = next(part for part in parts if part.startswith("Training budget: printed/all"))
     assert re.search(r"\| DDPM +\| 38400 .*\| 346 +\|", budget)
 
@@ -628,6 +630,8 @@ def test_script_writes_everything_and_prints_the_text(tmp_path):
     assert set(outputs["once"]) == {f"figures/ablation_{name}.{end}" for name in ("readings", "t")
                                     for end in ("png", "pdf")} | {
         f"tables/{name}" for name in ("ablation.csv", "ablation_differences.csv", "ablation.md", "ablation.tex")}
+    for name in ("readings", "t"):
+        check_figure(root / f"once/figures/ablation_{name}")
     assert done.stdout.startswith("Readings of RADAR against the literal one")
     assert "missing: elpv/mono other, seed 0: no metrics.json; OutOfMemory" in done.stderr
     assert list(pd.read_csv(root / "once/tables/ablation.csv")) == ablation.TABLE

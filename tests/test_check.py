@@ -130,6 +130,13 @@ def test_masks(parts):
     assert "004_mask.png: has" in warnings[2] and "128 and above is taken as defect" in warnings[2]
 
 
+def test_masks_of_some_defects_only_are_told_before_the_run(parts):
+    assert told(parts, "warning") == []
+    save(parts / "test/scratch/0.png", noise(90))
+    [line] = told(parts, "warning")
+    assert "scratch has no masks, others have; pixel metrics need all" in line
+
+
 def test_no_normal_image_at_all(parts):
     for path in (parts / "train/good").iterdir():
         path.unlink()
@@ -206,7 +213,8 @@ def test_links(parts, tmp_path):
     errors, warnings = told(parts), told(parts, "warning")
     assert len(errors) == 2 and "circle: a link to a folder that it lies in" in errors[1]
     assert "train/good/gone.png: a link that leads nowhere" in errors[0]
-    assert len(warnings) == 2 and all("a link out of the dataset's folder" in line for line in warnings)
+    assert sum("a link out of the dataset's folder" in line for line in warnings) == 2
+    assert len(warnings) == 3 and "dent has no masks, others have" in warnings[-1]
     assert {"train/good/linked.png", "test/dent/8.png"} <= {row["path"] for row in report_of(parts).rows}
 
 
@@ -236,6 +244,8 @@ def test_the_command_tells_all_and_its_status_says_whether_the_data_can_be_used(
     assert [line.partition(":")[0] for line in bad.stdout.splitlines()[:2]] == ["error", "warning"]
     unknown = run("mvtec_ad/nothing")
     assert unknown.returncode == 2 and "has no category 'nothing'; it has: bottle" in unknown.stderr
+    mistyped = run("data/folder/boltz")
+    assert mistyped.returncode == 2 and "no folder data/folder/boltz: correct the path" in mistyped.stderr
     absent = run("mvtec_ad/tile", "--data-root", str(parts))
     assert absent.returncode == 2 and "put or link the unpacked original there" in absent.stderr
 

@@ -207,3 +207,20 @@ def test_every_dependency_is_pinned_and_torchvision_is_not_among_them():
         assert name in pins
     assert not {"torchvision", "timm"} & set(pins)
     assert "+" not in "".join(pins.values())  # no local builds such as 2.13.0+cpu
+
+
+def test_the_modules_that_a_method_imports_of_its_own_package_belong_to_it(tmp_path, monkeypatch):
+    package = tmp_path / "mine"
+    package.mkdir()
+    for name, text in (("__init__", ""), ("method", "import numpy\nfrom mine import helper\nclass M: pass\n"),
+                       ("helper", "from .deeper import x\nimport radar.maps\n"), ("deeper", "x = 1\n"),
+                       ("other", "y = 2\n")):
+        (package / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = {path.name for path in configuration.class_files("mine.method:M", "here")}
+    assert found == {"method.py", "helper.py", "deeper.py"}
+    # of the suite itself the rules say what a method depends on
+    assert len(configuration.class_files("radar.radar:RADAR", "here")) == 1
+    (package / "deeper.py").write_text("x = = 1\n")
+    with pytest.raises(ConfigurationError, match=r"deeper\.py, line 1: not valid Python"):
+        configuration.class_files("mine.method:M", "here")

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from radar.reporting import figures, tables
+from tests.conftest import check_figure
 
 ROOT = Path(__file__).resolve().parent.parent
 METHODS = ["radar", "ddim_inversion", "pca"]
@@ -307,6 +308,15 @@ def test_the_timing_figure_shows_all_of_a_prediction_and_its_prediction(tree):
     assert len(drawn.axes) == 2 * len(DATASETS)
 
 
+def test_times_taken_beside_other_work_are_called_so(tree):
+    files = tables.run_files(tree / "results", DATASETS, METHODS, [0], "timing.json")[0]
+    records = tables.read_timings(files)
+    assert not any("other processes" in line for block in tables.timing_blocks(records, METHODS)
+                   for line in block.warnings)
+    [block, *_] = tables.timing_blocks([one | {"cores_of_others": 1.3} for one in records], METHODS)
+    assert "other processes used 1.3 cores" in block.warnings[-1]
+
+
 @pytest.mark.parametrize("value, text", [(0.01234, "0.0123"), (9.999, "10.0"), (12345.6, "12300"), (0, "0"),
                                          (None, "–"), (float("nan"), "–")])
 def test_rounded(value, text):
@@ -403,7 +413,7 @@ def test_figures_are_written_the_same_each_time(tree):
     for stem in stems:
         pixels = np.asarray(Image.open(out / f"{stem}.png").convert("L"))
         assert min(pixels.shape) > 200 and len(np.unique(pixels)) > 20
-        assert b"/FontFile2" in (out / f"{stem}.pdf").read_bytes()
+        check_figure(out / stem)
     assert run("figures", tree, "--figure", "maps", "--out", "again").returncode == 0
     for path in (tree / "again").iterdir():
         assert path.read_bytes() == (out / path.name).read_bytes()
@@ -453,6 +463,46 @@ def test_maps_of_a_method_share_one_colour_range(tree):
     assert len(ranges) == len(rows) * len(METHODS)
     for column, method in enumerate(METHODS):
         assert set(ranges[column:: len(METHODS)]) == {(maps[method].low, maps[method].high)}
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_figure_is_as_wide_as_a_column_or_a_page(count):
+    losses = pd.DataFrame([(f"d{i}", "c", "n", 0, images, 1 / images) for i in range(count) for images in (8, 16)],
+                          columns=["dataset", "category", "network", "seed", "images", "loss"])
+    width, _ = figures.training_loss(losses).get_size_inches()
+    assert width == (figures.COLUMN if count == 1 else figures.WIDTH)
+
+
+@pytest.mark.parametrize("count", [1, 9])
+def test_many_methods_with_long_names_fit_a_page(tmp_path, count):
+    labels = {"m0": "a name that is too long " * 3, "m19": "AnUnbreakableName" * 4}
+    look = figures.looks([f"m{i}" for i in range(20)], labels)
+    rows = pd.DataFrame({"path": [f"{i}.png" for i in range(count)], "label": 1, "defect": "unbreakable" * 4,
+                         "severity": 0.5, "mask": None})
+    for path in rows["path"]:
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / path)
+    maps = {name: figures.Maps({path: np.zeros((8, 8)) for path in rows["path"]}, -0.001, 12345.0) for name in look}
+    defects = pd.DataFrame([("d", "c", name, 0, row.path + " unbreakable" * 4, 0.5, 999, 998) for name in look
+                            for row in rows.itertuples()],
+                           columns=["dataset", "category", "method", "seed", "defect", "severity", "n", "detected"])
+    for drawn in (figures.picture_grid("title", rows, tmp_path, maps, look), figures.recall(defects, look)):
+        width, height = drawn.get_size_inches()
+        assert width == figures.WIDTH and height < 9.5
+        texts = [*drawn.texts, *(text for ax in drawn.axes[-1:] for text in ax.texts), *drawn.axes[0].get_xticklabels(),
+                 *drawn.axes[0].get_yticklabels()]
+        boxes = [item.get_window_extent() for item in (*drawn.axes, *(text for text in texts if text.get_text()))]
+        assert min(min(box.x0, box.y0) for box in boxes) > -1
+        assert max(box.x1 for box in boxes) < drawn.bbox.width + 1
+        assert max(box.y1 for box in boxes) < drawn.bbox.height + 1
+
+
+def test_recall_says_how_many_were_shown_and_where_a_method_saw_fewer():
+    defects = pd.DataFrame([("d", "c", method, seed, "crack", severity, 3, 2) for method in ("a", "b")
+                            for severity in (1.0, 2.0) for seed in ((0, 1) if method == "a" else (0,))],
+                           columns=["dataset", "category", "method", "seed", "defect", "severity", "n", "detected"])
+    ax = figures.recall(defects, figures.looks(["a", "b"])).axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["crack  1 (6)", "  2 (6)"]
+    assert [text.get_text() for text in ax.texts] == ["4", "2/3", "4", "2/3"]
 
 
 def test_recall_is_summed_over_seeds(tree):

@@ -50,7 +50,9 @@ def test_scores_overlays_and_the_broken_file(detector_folder, photographs, tmp_p
     assert "skipped: " in result.stderr and "broken.png" in result.stderr and "Traceback" not in result.stderr
     with open(tmp_path / "out/scores.csv", newline="") as file:
         rows = {row["file"]: row for row in csv.DictReader(file)}
-    assert list(rows) == ["bad.TIFF", "deep.png", "good.png", "large.png", "more/bad.bmp", "small.png"]
+    assert sorted(rows) == ["bad.TIFF", "deep.png", "good.png", "large.png", "more/bad.bmp", "small.png"]
+    scores = [float(row["score"]) for row in rows.values()]
+    assert scores == sorted(scores, reverse=True)  # who looks from the top sees the worst first
     for row in rows.values():
         assert int(row["decision"]) == (float(row["score"]) > float(row["threshold"]))
     assert {name for name, row in rows.items() if row["decision"] == "1"} == {"bad.TIFF", "deep.png", "more/bad.bmp"}

@@ -1,5 +1,6 @@
 """Timing: rounds and their ratios, percentiles, and where the time of a prediction goes."""
 
+import time
 from itertools import product
 
 import numpy as np
@@ -14,7 +15,7 @@ from baselines.pca import PCA
 from radar.evaluation.cost import cost_of
 from radar.evaluation.energy import EnergyMeter, energy_meter
 from radar.evaluation.rounds import TAIL, in_turns, latency, median_interval, turns, within_rounds
-from radar.evaluation.timing import peak_memory, predict_uint8, time_detectors
+from radar.evaluation.timing import cores_of_others, peak_memory, predict_uint8, processor_seconds, time_detectors
 from radar.radar import RADAR
 
 # Rounds
@@ -67,6 +68,17 @@ def test_rounds_start_with_another_method_each_and_samples_carry_their_round():
     assert "".join(called) == "abbc" + "bba" + "cabb"
     assert [index for index, _ in samples["b"]] == [0, 0, 1, 1, 2, 2]
     assert [index for index, _ in samples["c"]] == [0, 2]
+
+
+def test_what_others_use_is_told_from_what_is_ones_own():
+    before, started = processor_seconds(), time.monotonic()
+    sum(i * i for i in range(2_000_000))
+    mine = processor_seconds()[1] - before[1]
+    assert mine > 0.01  # one's own work is seen
+    assert cores_of_others(before, processor_seconds(), time.monotonic() - started) >= 0
+    # of 30 processor seconds in 10 s this process used 12
+    assert cores_of_others((100.0, 5.0), (130.0, 17.0), 10.0) == pytest.approx(1.8)
+    assert cores_of_others(None, (1.0, 1.0), 1.0) is None
 
 
 # Where the time goes

@@ -208,8 +208,8 @@ def test_a_change_recomputes_what_depends_on_it_and_nothing_else(run):
 
 def test_one_figure_can_be_rebuilt_alone(run):
     folder, _ = run
-    (folder / "results/figures/roc.pdf").unlink()
-    result = snakemake(folder, "results/figures/roc.pdf")
+    (folder / "results/figures/accuracy_latency.pdf").unlink()
+    result = snakemake(folder, "results/figures/accuracy_latency.pdf")
     assert result.returncode == 0 and "1 of 1 steps" in result.stdout
 
 

@@ -192,6 +192,13 @@ def _of_splits(folder: Path, listing: Listing) -> list[Problem]:
     if not some("train", NORMAL):
         found.append(error("no normal image", f"{folder / 'train' / 'good'}: no normal training image; put photographs "
                                               f"of good parts there ({', '.join(sorted(SUFFIXES))})"))
+    defective = [row for row in listing.rows if row["label"] == DEFECTIVE]
+    masked = {row["defect"] for row in defective if row["mask"]}
+    without = sorted({row["defect"] for row in defective} - masked)
+    if without and masked:
+        found.append(warning("masks of some defects only",
+                             f"{folder}: {', '.join(without)} has no masks, others have; pixel metrics need all: add "
+                             "them, or expect none"))
     if not some("test", UNKNOWN):
         for label, place, what in ((NORMAL, "test/good", "normal"), (DEFECTIVE, "test/<defect>", "defective")):
             if not some("test", label):

@@ -13,6 +13,7 @@ methods, in the same rounds, each network alone: NFE times one evaluation predic
 import importlib
 import json
 import multiprocessing
+import os
 import platform
 import resource
 import time
@@ -223,6 +224,28 @@ def peak_memory(call: Callable[[], Result], device: torch.device) -> tuple[int, 
     except (OSError, IndexError):
         unit = 1 if platform.system() == "Darwin" else 1024
         return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, result
+
+
+def processor_seconds() -> tuple[float, float] | None:
+    """Processor seconds so far of all processes of the machine, and of this one with its ended children.
+
+    None where the system does not tell (only Linux does). Their growth tells how many cores others used meanwhile.
+    """
+    try:
+        user, nice, system, _, _, *interrupts = map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:8])
+    except (OSError, ValueError):
+        return None
+    own = os.times()
+    return ((user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK"),
+            own.user + own.system + own.children_user + own.children_system)
+
+
+def cores_of_others(before: tuple[float, float] | None, after: tuple[float, float] | None,
+                    elapsed: float) -> float | None:
+    """How many cores other processes used on average between two readings of processor_seconds; None if unknown."""
+    if before is None or after is None or elapsed <= 0:
+        return None
+    return max(0.0, (after[0] - before[0] - (after[1] - before[1])) / elapsed)
 
 
 def device_name(device: str) -> str:

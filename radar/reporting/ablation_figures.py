@@ -16,6 +16,7 @@ from radar.reporting.ablation_tables import metric_label, row_labels, study_rows
 from radar.reporting.ablation_text import missing_text
 from radar.reporting.figures import (
     COLOURS,
+    COLUMN,
     NOTE,
     WIDTH,
     Look,
@@ -115,9 +116,8 @@ def _forest(labels: Sequence[str], pairs: Sequence[Pair], columns: Sequence[str]
     labels = [break_label(label, 38) for label in labels]
     ends = np.cumsum([0, *(label.count("\n") + 1 for label in labels)])  # in lines
     places = ((ends[1:] + ends[:-1]) / 2).tolist()
-    width = WIDTH if len(columns) > 1 else 5.2
     heights = [0.45 + max(0.4, 0.165 * ends[-1])] * len(pairs)
-    drawn, axes = _grid((len(pairs), len(columns)), width, heights, entries, notes)
+    drawn, axes = _grid((len(pairs), len(columns)), WIDTH, heights, entries, notes)
     for index, ax in np.ndenumerate(axes):
         ax.set_ylim(ends[-1] + 0.1, -0.1)
         ax.set_yticks(places, labels if index[1] == 0 else [""] * len(labels), fontsize=7, linespacing=1.0)
@@ -178,7 +178,7 @@ def _curve_figure(ablation: Ablation, study: Study, table: pd.DataFrame) -> Figu
 
     columns = min(3, len(pairs))
     bands = math.ceil(len(pairs) / columns)
-    width = WIDTH if columns == 3 else 0.8 + 2.6 * columns
+    width = COLUMN if columns == 1 else WIDTH
     drawn, axes = _grid((bands * len(metrics), columns), width, [2.0] * (bands * len(metrics)), entries, notes)
     xs = sorted({x for entry in study.entries if entry.x is not None for x in [entry.x]}
                 | {x for key in chosen for x in chosen_x(study, ablation.detectors[key])})

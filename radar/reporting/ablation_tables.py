@@ -7,6 +7,7 @@ import re
 import pandas as pd
 
 from radar.reporting.ablation import REDRAW, Ablation, Entry, Pair, Study, space
+from radar.reporting.latex import to_latex
 from radar.reporting.tables import (
     DASH,
     LOWER_IS_BETTER,
@@ -20,12 +21,10 @@ from radar.reporting.tables import (
     main_warnings,
     rounded,
     short,
-    to_latex,
     to_markdown,
 )
-from radar.reporting.tables import REBUILD as REBUILD_MAIN
 
-REBUILD = "snakemake --cores all ablation"
+REBUILD = "snakemake --cores all results/tables/ablation.md"
 LIST_METRICS = ("image_auroc", "image_ap", "f1", "pixel_auroc", "pixel_aupro")
 LIST_DIFFERENCES = ("image_auroc", "pixel_aupro")
 CALIBRATED = frozenset(metric for metric, group, *_ in MAIN_COLUMNS if group == "calibrated")
@@ -46,14 +45,14 @@ LEGEND = (
 
 def markdown(ablation: Ablation, table: pd.DataFrame, text: str) -> str:
     """GitHub-flavoured Markdown: the text, then a table per study and dataset."""
-    title, _, rest = to_markdown("Ablation", LEGEND, blocks(ablation, table)).partition("\n\n")
+    title, _, rest = to_markdown("Ablation", LEGEND, blocks(ablation, table), REBUILD).partition("\n\n")
     clean = text.replace("*", "\\*").replace("<", "&lt;").replace("|", "\\|")
-    return f"{title}\n\n{clean}\n\n{rest}".replace(REBUILD_MAIN, REBUILD)
+    return f"{title}\n\n{clean}\n\n{rest}"
 
 
 def latex(ablation: Ablation, table: pd.DataFrame) -> str:
     """One floating table per study and dataset, to be \\input in a document that loads booktabs and rotating."""
-    return to_latex("Ablation", LEGEND, blocks(ablation, table)).replace(REBUILD_MAIN, REBUILD)
+    return to_latex("Ablation", LEGEND, blocks(ablation, table), REBUILD)
 
 
 def blocks(ablation: Ablation, table: pd.DataFrame) -> list[Block]:

@@ -1,8 +1,8 @@
 """The figures of a run: accuracy and time, ROC curves, recall by defect, picture grids, training loss.
 
 Each function takes tidy data and gives a Figure. Colours are those of Okabe and Ito ("Color Universal Design", 2008);
-every method has a marker and a line style too, so that no figure depends on colour alone. Sizes are in inches at the
-width of a printed page; no text is smaller than 7 points.
+every method has a marker and a line style too, so that no figure depends on colour alone. Sizes are in inches as
+printed: a figure is as wide as a column or as the text of a page with two of them; no text is smaller than 7 points.
 """
 
 import math
@@ -34,7 +34,9 @@ from radar.mapfile import read_maps, read_scale
 COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#000000", "#56B4E9", "#D55E00", "#009E73")
 MARKERS = ("o", "s", "^", "D", "v", ">", "X", "p", "<", "P")  # 10 and 7 have no common factor: 70 different pairs
 LINES = ("-", "--", ":", "-.")
-WIDTH = 7.0
+COLUMN, WIDTH = 3.4, 7.0  # of journals in two columns, whose text is at least so wide
+TALLEST = 8.3  # the pictures of a grid; a page has room for them and their notes
+REBUILD = "snakemake --cores all results/figures/{}.pdf"
 NOTE = 0.125  # inches per line of a note
 STYLE = {
     "font.family": "DejaVu Sans", "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "xtick.labelsize": 7,
@@ -62,12 +64,17 @@ def looks(methods: Sequence[str], labels: Mapping[str, str] | None = None) -> di
 
 
 def save(figure: Figure, stem: Path) -> None:
-    """Write `stem`.png (200 dpi) and `stem`.pdf, by temporary names; the same figure gives the same bytes."""
+    """Write `stem`.png (200 dpi) and `stem`.pdf, by temporary names; the same figure gives the same bytes.
+
+    Both hold the command that rebuilds them: as Description, and as Subject.
+    """
+    command = f"Rebuild with: {REBUILD.format(stem.name)}"
     with matplotlib.rc_context(STYLE):
         with atomic(stem.with_name(stem.name + ".png")) as temporary:
-            figure.savefig(temporary, dpi=200, metadata={"Software": None})
+            figure.savefig(temporary, dpi=200, metadata={"Software": None, "Description": command})
         with atomic(stem.with_name(stem.name + ".pdf")) as temporary:
-            figure.savefig(temporary, metadata={"CreationDate": None, "Creator": None, "Producer": None})
+            figure.savefig(temporary, metadata={"CreationDate": None, "Creator": None, "Producer": None,
+                                                "Subject": command})
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -95,7 +102,7 @@ def panels(pairs: Sequence[tuple[str, str]], height: float, entries: Sequence[tu
     """One panel of `height` inches per dataset, three in a row; below them a legend, then lines of text."""
     columns = min(3, len(pairs))
     rows = math.ceil(len(pairs) / columns)
-    width = WIDTH if columns == 3 else 0.8 + 2.6 * columns
+    width = COLUMN if columns == 1 else WIDTH
     lines = note_lines(notes, width)
     longest = max((len(text) for _, text in entries), default=0)
     stacked = math.ceil(len(entries) / max(1, int(width / (0.5 + 0.06 * longest))))  # rows of the legend
@@ -355,34 +362,35 @@ def recall(defects: pd.DataFrame, look: Mapping[str, Look], notes: Sequence[str]
 
     defects: dataset, category, method, seed, defect, severity (may be empty), n, detected; summed over seeds.
     """
-    notes = ["Images detected / shown, all seeds together, at the calibrated threshold. The number behind a defect is "
-             "its severity.", *notes]
+    notes = ["Images detected at the calibrated threshold, all seeds together. The number behind a defect is its "
+             "severity, in brackets how many images were shown; where they were not all, detected / shown.", *notes]
     pairs = datasets_of(defects)
     if not pairs:
         return empty(notes)
     shown = [name for name in look if name in set(defects["method"])]
     tables = [recall_table(part(defects, pair)) for pair in pairs]
+    heads, labels = [cut(look[name].label, 28) for name in shown], [recall_labels(table) for table in tables]
 
     # Inches, from the top: slanted names of the methods; per dataset its name and its rows; notes.
-    row, head, cell = 0.165, 0.27, max(0.46, min(0.75, 4.2 / len(shown)))
-    names = 0.14 + 0.037 * max(len(look[name].label) for name in shown)
-    left = 0.25 + 0.062 * max(len(f"{defect}  {text}") for table in tables for defect, text in table.index)
-    width = max(left + cell * len(shown) + 0.75, 4.5)
+    row, head, width = 0.165, 0.27, WIDTH
+    names = 0.14 + 0.037 * max(map(len, heads))
+    left = 0.25 + 0.062 * max(len(label) for ours in labels for label in ours)
+    right = max(0.75, 0.045 * len(heads[-1]))  # the colour bar, and the end of the last name
+    cell = min(0.75, (width - left - right) / len(shown))
     lines = note_lines(notes, width)
     body = sum(head + row * len(table) for table in tables)
     bar = max(0.7, min(1.3, body - head))
     height = names + max(body, head + bar) + 0.15 + NOTE * len(lines)
     figure = Figure(figsize=(width, height))
     top = height - names
-    for index, (pair, table) in enumerate(zip(pairs, tables, strict=True)):
+    for index, (pair, table, ours) in enumerate(zip(pairs, tables, labels, strict=True)):
         figure.text(0.06 / width, (top - head + 0.06) / height, "/".join(pair), fontsize=8, weight="bold")
         top -= head + row * len(table)
         ax = figure.add_axes((left / width, top / height, cell * len(shown) / width, row * len(table) / height))
-        _recall_panel(ax, table, shown)
+        _recall_panel(ax, table, shown, ours)
         if index == 0:
             ax.tick_params(axis="x", labeltop=True, labelbottom=False, pad=1)
-            ax.set_xticks(range(len(shown)), [look[name].label for name in shown], rotation=40, ha="left",
-                          rotation_mode="anchor", fontsize=7)
+            ax.set_xticks(range(len(shown)), heads, rotation=40, ha="left", rotation_mode="anchor", fontsize=7)
     ax = figure.add_axes(((left + cell * len(shown) + 0.12) / width, (height - names - head - bar) / height,
                           0.09 / width, bar / height))
     figure.colorbar(ScalarMappable(Normalize(0, 1), "cividis"), ax, ticks=[0, 0.5, 1]).set_label("recall", fontsize=7)
@@ -400,21 +408,28 @@ def recall_table(defects: pd.DataFrame) -> pd.DataFrame:
     return sums.unstack("method").reindex(pd.MultiIndex.from_frame(index))
 
 
-def _recall_panel(ax: Axes, table: pd.DataFrame, shown: Sequence[str]) -> None:
+def recall_labels(table: pd.DataFrame) -> list[str]:
+    """The rows of a recall_table: a defect's name where it begins, its severity, and how many images were shown."""
+    names, most = [defect for defect, _ in table.index], table["n"].max(axis=1)
+    return [f"{cut(name, 26) if y == 0 or names[y - 1] != name else ''}  {severity}".rstrip() + f" ({n:.0f})"
+            for y, ((name, severity), n) in enumerate(most.items())]
+
+
+def _recall_panel(ax: Axes, table: pd.DataFrame, shown: Sequence[str], labels: Sequence[str]) -> None:
     detected = table["detected"].reindex(columns=list(shown)).to_numpy(float)
     total = table["n"].reindex(columns=list(shown)).to_numpy(float)
     share = np.divide(detected, total, out=np.full_like(detected, np.nan), where=total > 0)
     ax.imshow(share, cmap="cividis", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     for (y, x), value in np.ndenumerate(share):
-        text = "–" if math.isnan(value) else f"{detected[y, x]:.0f}/{total[y, x]:.0f}"
+        text = "–" if math.isnan(value) else f"{detected[y, x]:.0f}"
+        if total[y, x] < np.nanmax(total[y]):
+            text += f"/{total[y, x]:.0f}"
         ax.text(x, y, text, ha="center", va="center_baseline", fontsize=7,
                 color="white" if value < 0.55 else "black")
     names = [defect for defect, _ in table.index]
     for y in range(1, len(names)):
         if names[y] != names[y - 1]:
             ax.axhline(y - 0.5, color="white", linewidth=2)
-    labels = [f"{name if y == 0 or names[y - 1] != name else ''}  {severity}".rstrip()
-              for y, (name, severity) in enumerate(table.index)]
     ax.set_yticks(range(len(labels)), labels, fontsize=7)
     ax.set_xticks([])
     ax.grid(False)
@@ -426,7 +441,7 @@ def _recall_panel(ax: Axes, table: pd.DataFrame, shown: Sequence[str]) -> None:
 # Picture grid
 
 
-SHOWN_RULE = ("Rows: the first normal test image, and of each defect the first image of its middle severity, "
+SHOWN_RULE = ("Columns: the first normal test image, and of each defect the first image of its middle severity, "
               "in the order of the manifest.")
 
 
@@ -506,60 +521,72 @@ def kind_of(row) -> str:
 @styled
 def picture_grid(title: str, rows: pd.DataFrame, folder: Path, maps: Mapping[str, Maps], look: Mapping[str, Look],
                  notes: Sequence[str] = ()) -> Figure:
-    """One row per image of `rows` (path, label, defect, severity, mask): image, truth, and each method's map.
+    """One column per image of `rows` (path, label, defect, severity, mask); below it its truth and each method's map.
 
-    folder: what the paths are relative to. Colours span one range per method, the same in every row.
+    folder: what the paths are relative to. Colours span one range per method, the same for every image. Where the
+    pictures get larger by it, the methods go on in a second set of columns.
     """
     shown = [name for name in look if name in maps]
-    notes = [SHOWN_RULE, "The colours of a method span the range below its column: from the 1st to the 99.5th "
+    notes = [SHOWN_RULE, "The colours of a method span the range at the right of its maps: from the 1st to the 99.5th "
              "percentile of its maps of all test images.", *notes]
     if not len(rows):
         return empty(notes)
 
-    # Inches. From the top: title, names of the columns, rows of cells, colour bars, notes.
-    side, gap = max(0.76, min(1.0, 6.4 / (len(shown) + 2))), 0.05
-    fits = int(side / 0.056)  # characters
-    heads = ["image", "truth", *(break_label(look[name].label, fits) for name in shown)]
-    names = [break_label(kind_of(row), fits)
-             for row in rows.itertuples()]
-    left = 0.1 + 0.115 * max(name.count("\n") + 1 for name in names)
-    width = left + (side + gap) * len(heads) + 0.05
-    lines = note_lines(notes, width)
-    top, bars, bottom = 0.27 + 0.125 * max(head.count("\n") + 1 for head in heads), 0.27, 0.1 + NOTE * len(lines)
-    height = top + (side + gap) * len(rows) + bars + bottom
-    figure = Figure(figsize=(width, height))
-    figure.text(0.06 / width, 1 - 0.17 / height, title, fontsize=8, weight="bold")
+    # Inches. From the top: title; names of the columns, rows of pictures; notes. From the left: names, pictures, bars.
+    left, right, gap = 1.05, 0.42, 0.05
+    labels = ["image", "truth", *(look[name].label for name in shown)]
+
+    def side_of(sets: int) -> float:
+        wide = (WIDTH - sets * (left + right)) / (sets * len(rows)) - gap
+        return min(1.0, wide, TALLEST / math.ceil(len(labels) / sets) - gap)
+
+    sets = max((1, 2, 3), key=side_of)
+    side, deep = side_of(sets), math.ceil(len(labels) / sets)
+    heads = [broken(kind_of(row), int((side + gap) / 0.053), 3) for row in rows.itertuples()]
+    lines = note_lines(notes, WIDTH)
+    top, bottom = 0.3 + 0.125 * max(head.count("\n") + 1 for head in heads), 0.1 + NOTE * len(lines)
+    height = top + (side + gap) * deep + bottom
+    figure = Figure(figsize=(WIDTH, height))
+    figure.text(0.06 / WIDTH, 1 - 0.17 / height, title, fontsize=8, weight="bold")
     write_notes(figure, lines)
 
-    def place(column: int, low: float, tall: float) -> Axes:
-        return figure.add_axes(((left + (side + gap) * column) / width, low / height, side / width, tall / height))
+    def corner(line: int, column: int) -> tuple[float, float]:
+        """The lower left corner of a picture."""
+        return (left + line // deep * (left + right + (side + gap) * len(rows)) + (side + gap) * column,
+                height - top - (side + gap) * (line % deep + 1) + gap)
+
+    def place(line: int, column: int, width: float) -> Axes:
+        x, y = corner(line, column)
+        return figure.add_axes((x / WIDTH, y / height, width / WIDTH, side / height))
 
     last = {}
-    for y, row in enumerate(rows.itertuples()):
+    for column, row in enumerate(rows.itertuples()):
         arrays = {name: maps[name].shown[row.path] for name in shown}
         image = picture(folder / row.path, next((array.shape for array in arrays.values()), None), Image.Resampling.BOX)
         mask = None
         if isinstance(row.mask, str) and row.mask:
             mask = picture(folder / row.mask, image.shape[:2], Image.Resampling.NEAREST)
-        low = height - top - (side + gap) * (y + 1) + gap
-        cells = [place(x, low, side) for x in range(len(heads))]
+        cells = [place(line, column, side) for line in range(len(labels))]
         cells[0].imshow(image, cmap="gray", vmin=0, vmax=1)
         _draw_truth(cells[1], image, mask, row.label)
         for ax, name in zip(cells[2:], shown, strict=True):
             last[name] = ax.imshow(arrays[name], cmap="magma", vmin=maps[name].low, vmax=maps[name].high)
         for ax in cells:
             ax.set_axis_off()
-        figure.text((left - 0.05) / width, (low + side / 2) / height, names[y], fontsize=7, rotation=90, ha="right",
-                    va="center", multialignment="center", linespacing=1.0)
-    for x, head in enumerate(heads):
-        figure.text((left + (side + gap) * x + side / 2) / width, 1 - (top - 0.05) / height, head, fontsize=7,
-                    ha="center", va="baseline", linespacing=1.05)
-    for x, name in enumerate(shown, 2):
-        ax = place(x, bottom + bars - 0.1, 0.06)
-        figure.colorbar(last[name], ax, orientation="horizontal").outline.set_linewidth(0.4)
-        ax.xaxis.set_major_locator(NullLocator())
-        for end, value, align in ((0, maps[name].low, "left"), (1, maps[name].high, "right")):
-            ax.text(end, -0.5, compact(value), transform=ax.transAxes, fontsize=7, ha=align, va="top")
+        for line in range(0, len(labels), deep):
+            x, y = corner(line, column)
+            figure.text((x + side / 2) / WIDTH, (y + side + 0.05) / height, heads[column], fontsize=7, ha="center",
+                        va="baseline", linespacing=1.05)
+    for line, label in enumerate(labels):
+        x, y = corner(line, 0)
+        figure.text((x - 0.06) / WIDTH, (y + side / 2) / height, broken(label, 16, max(1, int(side / 0.11))),
+                    fontsize=7, ha="right", va="center", linespacing=1.0)
+    for line, name in enumerate(shown, 2):
+        ax = place(line, len(rows), 0.06)
+        figure.colorbar(last[name], ax).outline.set_linewidth(0.4)
+        ax.yaxis.set_major_locator(NullLocator())
+        for end, value, align in ((0, maps[name].low, "bottom"), (1, maps[name].high, "top")):
+            ax.text(1.5, end, compact(value), transform=ax.transAxes, fontsize=7, ha="left", va=align)
     return figure
 
 
@@ -595,8 +622,20 @@ def break_label(text: str, width: int) -> str:
     return "\n".join(lines)
 
 
+def broken(text: str, width: int, most: int) -> str:
+    """At most `most` lines of at most `width` characters; an ellipsis stands for what is cut."""
+    lines = break_label(text, width).split("\n")
+    if len(lines) > most:
+        lines[most - 1:] = [" ".join(lines[most - 1:])]
+    return "\n".join(cut(line, width) for line in lines)
+
+
+def cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
 def compact(value: float) -> str:
-    """At most six characters, so that both ends of a range fit below a column."""
+    """At most six characters, so that both ends of a range fit beside a row."""
     text = f"{value:.2g}" if 0.01 <= abs(value) < 1000 or value == 0 else f"{value:.0e}"
     return text.replace("e-0", "e-").replace("e+0", "e").replace("-", "−")
 

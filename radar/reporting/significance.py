@@ -13,7 +13,8 @@ import pandas as pd
 
 from radar.evaluation import statistics
 from radar.reporting.ablation import Ablation
-from radar.reporting.tables import DASH, NOTHING, Block, Cell, Run, applicable, cell, grouped, to_latex, to_markdown
+from radar.reporting.latex import to_latex
+from radar.reporting.tables import DASH, NOTHING, Block, Cell, Run, applicable, cell, grouped, to_markdown
 
 REBUILD = "snakemake --cores all results/tables/statistics.md"
 METRICS = (("image_auroc", "image AUROC"), ("f1", "F1"), ("pixel_aupro", "AUPRO"))

@@ -12,8 +12,8 @@ import textwrap
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate, combinations, groupby, pairwise
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,10 @@ from tabulate import tabulate
 from radar.evaluation.bootstrap import interval, paired_difference
 from radar.evaluation.statistics import clopper_pearson
 from radar.files import sha256
+from radar.reporting.blocks import DASH, NOTHING, Block, Cell
+from radar.reporting.latex import to_latex
 
 REBUILD = "snakemake --cores all results/tables/main.md"
-DASH = "–"
 
 METRICS = (
     "image_auroc", "image_ap", "image_f1_max_oracle",
@@ -120,6 +121,8 @@ TIMING_TABLE = [*KEY, "device", "batch_size", "latency_ms_median", "latency_ms_p
                 "latency_samples", "ratio_to", "ratio", "ratio_low", "ratio_high", "images_per_s",
                 "images_per_s_by_batch", "nfe", "parameters", "gflops", "peak_memory_mb", "training_images",
                 "training_s", *COSTS]
+
+BUSY = 0.25  # cores that others may use while methods are timed
 
 Missing = tuple[str, str, str, str]  # dataset, category, method, reason
 
@@ -398,38 +401,6 @@ def metrics_json(table: pd.DataFrame) -> dict:
 # Layout: blocks, one per dataset, that Markdown, LaTeX and the terminal render alike
 
 
-@dataclass(frozen=True)
-class Cell:
-    """Text of a cell, and what follows its ±."""
-
-    text: str
-    spread: str = ""
-    bold: bool = False
-
-    def plain(self) -> str:
-        return f"{self.text} ± {self.spread}" if self.spread else self.text
-
-
-NOTHING = Cell(DASH)
-
-
-@dataclass
-class Block:
-    """One sub-table. columns: (group, label in the group, full label); rows: (method, its notes' numbers, cells).
-
-    head: what the rows are; first: how LaTeX sets their names' column.
-    """
-
-    title: str
-    caption: list[str]
-    warnings: list[str]
-    columns: list[tuple[str, str, str]]
-    rows: list[tuple[str, list[int], list[Cell]]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    head: str = "method"
-    first: str = "l"
-
-
 def short(value: float) -> str:
     """Three decimals without the leading zero: .873, 1.000."""
     return re.sub(r"^(-?)0\.", r"\1.", f"{value:.3f}")
@@ -661,7 +632,10 @@ def _timing_caption(records: Sequence[dict]) -> tuple[list[str], list[str]]:
     if shapes:
         lines.append(f"Image: {' and '.join(shapes)} (channels × height × width).")
     mixed = "Warning: not all methods were timed on the same device and threads; do not compare their times."
-    return lines, [mixed] * (len(devices) > 1)
+    others = max(record.get("cores_of_others") or 0.0 for record in records)
+    busy = (f"Warning: other processes used {others:.1f} cores while this was timed, so that the times are too long, "
+            "up to a hundredfold; time it again on an idle machine: snakemake --cores all --forcerun time_methods")
+    return lines, [mixed] * (len(devices) > 1) + [busy] * (others > BUSY)
 
 
 def _device(record: dict) -> str:
@@ -686,7 +660,7 @@ def references(methods: Sequence[str], labels: dict[str, str], citations: dict[s
 
 def main_latex(blocks: Sequence[Block]) -> str:
     """What main_blocks gave, as LaTeX."""
-    return to_latex("Accuracy", MAIN_LEGEND, blocks)
+    return to_latex("Accuracy", MAIN_LEGEND, blocks, REBUILD)
 
 
 def timing_markdown(blocks: Sequence[Block]) -> str:
@@ -716,57 +690,6 @@ def to_markdown(title: str, legend: Sequence[str], blocks: Sequence[Block], rebu
         parts.append(tabulate([row(*entry) for entry in block.rows], head, "github", disable_numparse=True))
         parts += [f"[{number}] {clean(note)}" for number, note in enumerate(block.notes, 1)]
     return "\n\n".join(parts) + "\n"
-
-
-LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-         "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-         "|": r"\textbar{}", "[": "{[}", "]": "{]}", "–": "--", "…": r"\ldots{}", "±": r"$\pm$", "×": r"$\times$",
-         "≤": r"$\le$", "→": r"$\to$"}
-
-
-def escape_latex(text: str) -> str:
-    """Text that LaTeX sets as it reads; line breaks become spaces."""
-    return "".join(LATEX.get(character, character) for character in " ".join(text.split()))
-
-
-def to_latex(title: str, legend: Sequence[str], blocks: Sequence[Block], rebuild: str = REBUILD) -> str:
-    """One floating table per block, to be \\input in a document that loads booktabs and rotating."""
-    lines = [f"% {title}. Rebuild with: {rebuild}", r"% Needs \usepackage{booktabs,rotating}"]
-    for block in blocks:
-        slug = re.sub(r"[^a-z0-9]+", "-", f"{title} {block.title}".lower()).strip("-")
-        caption = " ".join([f"{block.title}.", *block.caption, *block.warnings, *legend])
-        float_ = "sidewaystable*" if len(block.columns) > 9 else "table*"  # more do not fit an upright page
-        lines += ["", rf"\begin{{{float_}}}", r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
-                  rf"\caption{{{escape_latex(caption)}}}\label{{tab:{slug}}}\medskip",
-                  rf"\begin{{tabular}}{{{block.first}{'r' * len(block.columns)}}}", r"\toprule",
-                  *_latex_head(block.columns, block.head), r"\midrule"]
-        for label, numbers, cells in block.rows:
-            marks = "".join(rf"\textsuperscript{{{number}}}" for number in numbers)
-            lines.append(" & ".join([escape_latex(label) + marks, *map(_latex_cell, cells)]) + r" \\")
-        lines += [r"\bottomrule", r"\end{tabular}"]
-        lines += [rf"\par\smallskip\raggedright\textsuperscript{{{number}}} {escape_latex(note)}"
-                  for number, note in enumerate(block.notes, 1)]
-        lines.append(rf"\end{{{float_}}}")
-    return "\n".join(lines) + "\n"
-
-
-def _latex_cell(cell: Cell) -> str:
-    # The half-width is set small, so that thirteen columns fit the page.
-    text = rf"\textbf{{{escape_latex(cell.text)}}}" if cell.bold else escape_latex(cell.text)
-    return rf"{text}\,{{\tiny$\pm${escape_latex(cell.spread)}}}" if cell.spread else text
-
-
-def _latex_head(columns: Sequence[tuple[str, str, str]], head: str) -> list[str]:
-    """Group names over their rules, then the labels; what stands in brackets goes to a second line."""
-    groups = [(group, len(list(members))) for group, members in groupby(columns, key=lambda column: column[0])]
-    ends = list(accumulate((n for _, n in groups), initial=1))
-    rules = [rf"\cmidrule(lr){{{first + 1}-{last}}}" for first, last in pairwise(ends)]
-    halves = [label.partition(" (") if " (" in label else label.partition(" [") for _, label, _ in columns]
-    lines = [[rf"\multicolumn{{{n}}}{{c}}{{{escape_latex(group)}}}" for group, n in groups],
-             [escape_latex(first) for first, _, _ in halves],
-             [escape_latex((mark + rest).strip()) for _, mark, rest in halves]]
-    upper, middle, lower = (" & ".join([head if line is lines[1] else "", *line]) + r" \\" for line in lines)
-    return [upper, " ".join(rules), middle, lower]
 
 
 def terminal_summary(accuracy: Sequence[Block], timing: Sequence[Block]) -> str:

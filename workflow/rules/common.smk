@@ -33,7 +33,7 @@ try:
     LITERAL = configuration.variant_method(KNOWN_METHODS["radar"])
     configuration.read_claims()  # so that a mistake in it stops the run before it begins
     CLASS_FILES = {
-        name: str(configuration.class_file(method["class"], name)) for name, method in METHODS.items()
+        name: [str(path) for path in configuration.class_files(method["class"], name)] for name, method in METHODS.items()
     }
     if shutil.which("git") is None:
         raise ConfigurationError("git is missing: DVC and the provenance of the results need it; install it")
@@ -146,7 +146,7 @@ def method_code(method):
     own = METHODS[method]["class"].startswith("radar.")
     on_features = "features" in (predictor.get("space"), (METHODS[method].get("settings") or {}).get("space"))
     return code(
-        CLASS_FILES[method],
+        *CLASS_FILES[method],
         # RADAR's judges and its choice without labels are part of the method
         *(["radar/forest.py", "radar/normal.py", "radar/selection.py", "radar/synthetic.py"] if own else []),
         *(["radar/synthetic.py"] if "training" in METHODS[method] else []),
@@ -194,6 +194,8 @@ def print_summary(tables, figures):
     print(summary.read_text())
     print(f"tables:  {tables}/main.md, timing.md, claims.md, statistics.md (also .csv, .tex)")
     print(f"figures: {figures}/*.png, *.pdf")
+    for path in OVERLAYS:
+        print(f"decisions and pictures: {path}, overlays/ beside it; look from the top, highest scores first")
     print("all of it on one page: results/report.html")
 
 

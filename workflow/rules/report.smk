@@ -18,7 +18,9 @@ FIGURES = expand(
     name=[*OVERVIEWS, *(f"maps_{name.replace('/', '_')}" for name in DATASETS)],
     suffix=["png", "pdf"],
 )
-TABLE_CODE = code("radar/reporting/tables.py", "radar/evaluation/bootstrap.py", "radar/evaluation/statistics.py")
+TABLE_CODE = code(
+    *(f"radar/reporting/{name}.py" for name in ("tables", "blocks", "latex")), "radar/evaluation/bootstrap.py", "radar/evaluation/statistics.py",
+)
 FIGURE_CODE = TABLE_CODE + code("radar/reporting/figures.py", "radar/mapfile.py", "workflow/scripts/figures.py")
 RECORDS = per_dataset(f"{DETECTOR}/metrics.json", method=METHODS, seed=SEEDS)
 SAMPLES = per_dataset(f"{DETECTOR}/bootstrap.npz", method=METHODS, seed=SEEDS)
@@ -179,7 +181,7 @@ rule page:
             "radar/reporting/templates/report.html", "radar/mapfile.py", "radar/data/photos.py", "workflow/scripts/page.py",
         ),
         code(*(f"config/methods/{name}.yaml" for name in METHODS), *(f"config/datasets/{name}.yaml" for name in SOURCES)),
-        code(*set(CLASS_FILES.values())),
+        code(*sorted({files[0] for files in CLASS_FILES.values()})),
         RECORDS,
         SAMPLES,
         SCORES,

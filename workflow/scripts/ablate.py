@@ -17,7 +17,7 @@ import detect
 import numpy as np
 import pandas as pd
 
-from radar.configuration import class_file
+from radar.configuration import class_files
 from radar.data import manifest
 from radar.diffusion import NoisePredictor
 from radar.evaluation.evaluate import evaluate
@@ -48,7 +48,7 @@ def main(arguments: argparse.Namespace) -> None:
             mark = fingerprint(chosen[name], arguments.seed, {
                 "predictor": predictor and predictor.sha256, "manifest": sha256(arguments.manifest),
                 "longest_side": arguments.longest_side, "protocol": arguments.protocol, "training": arguments.training,
-                "code": [sha256(file) for file in [*CODE, class_file(chosen[name]["class"], name)]]})
+                "code": [sha256(file) for file in [*CODE, *class_files(chosen[name]["class"], name)]]})
             if finished(out, mark):
                 continue
             print(f"ablation {dataset} seed {arguments.seed} {arguments.group}: {name}, {count} of {len(chosen)}",

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from radar.configuration import class_file, read_yaml
+from radar.configuration import class_file, class_files, read_yaml
 from radar.data import manifest
 from radar.data.images import ImageSet
 from radar.detector import SeamError, build, load
@@ -46,7 +46,7 @@ def training_of(method: dict, name: str, arguments: argparse.Namespace, out: Pat
     """The budget of a method that trains in `fit`, and what its training depends on."""
     if "training" not in method:
         return None
-    code = [*sorted((ROOT / "radar").glob("*.py")), class_file(method["class"], name)]
+    code = [*sorted((ROOT / "radar").glob("*.py")), *class_files(method["class"], name)]
     identity = {"torch": torch.__version__, "device": device.partition(":")[0], "method": method,
                 "manifest": sha256(arguments.manifest),
                 "calibration_fraction": arguments.calibration_fraction, "longest_side": arguments.longest_side,

@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,14 @@ import torch
 
 from radar.data import manifest
 from radar.detector import SeamError, load
-from radar.evaluation.timing import cold_start, device_name, import_networks, time_detectors
+from radar.evaluation.timing import (
+    cold_start,
+    cores_of_others,
+    device_name,
+    import_networks,
+    processor_seconds,
+    time_detectors,
+)
 from radar.files import provenance, write_json
 from radar.scoring import choose_device, image_set, prepare_torch
 
@@ -28,7 +36,6 @@ if __name__ == "__main__":
     parser.add_argument("--device", required=True)
     arguments = parser.parse_args()
     settings = arguments.settings
-    load_average = os.getloadavg()[0]
     threads = min(settings["threads"], os.cpu_count() or 1)
     try:
         table = manifest.read(arguments.manifest)
@@ -44,8 +51,10 @@ if __name__ == "__main__":
         images = torch.stack([test.uint8(i) for i in shapes.index[shapes == shape][:32]])
         loaded = {str(path): load(path.parent, device) for path in arguments.detectors}
         detectors = {name: detector for name, (detector, _) in loaded.items()}
+        before, started = processor_seconds(), time.monotonic()
         timings = time_detectors(detectors, images, batch_sizes=settings["batch_sizes"], repeats=settings["repeats"],
                                  seconds=settings["seconds"])
+        others = cores_of_others(before, processor_seconds(), time.monotonic() - started)
     except (SeamError, OSError, RuntimeError) as error:
         sys.exit(str(error))
     for path in arguments.detectors:
@@ -55,7 +64,7 @@ if __name__ == "__main__":
         write_json(path.with_name("timing.json"), {
             "dataset": dataset, "category": category, "method": method, "seed": int(seed.removeprefix("seed")),
             "device": device, "device_name": device_name(device), "threads": torch.get_num_threads(),
-            "load_average": load_average,  # of the last minute, before the timing began
+            "cores_of_others": others,  # on average, while the methods took turns
             "image_shape": list(shape), **timing, "ratio_to": Path(timing["ratio_to"]).parts[-3],
             "cold_start_s": cold[path],
             "training_images": trained.get("images"), "training_s": trained.get("seconds"),
