@@ -294,7 +294,7 @@ def test_a_partial_page_names_what_is_missing(results):
     (results / "results/elpv/mono/radar/seed0/timing.json").unlink()
     (results / "results/tables/claims.csv").unlink()
     html = write(results, partial=True)
-    assert "Not everything is here." in html and "printed/all, PCA: seed 0: no metrics.json" in html
+    assert "Not everything is here: 3 files missing" in html and "printed/all, PCA: seed 0: no metrics.json" in html
     assert "The claims were not judged in this run." in html and 'id="t-main-elpv-mono"' in html
     assert 'id="statistics"' not in html and 'href="#statistics"' not in html
     # printed: pictures of two methods; elpv: of three; no figures, which may be of another run
@@ -345,6 +345,14 @@ def test_a_column_of_nothing_is_left_out_and_named():
     found = page.without_empty(block)
     assert [column[1] for column in found.columns] == ["a"] and [len(cells) for *_, cells in found.rows] == [1, 1]
     assert found.caption == ["Not applicable or not measured: full b."]
+
+
+def test_a_method_is_described_in_its_modules_own_words(tmp_path):
+    text = '"""Title.\n\nFirst\nparagraph.\n\n    a = b\n      + c\n\nMore."""\n'
+    for name, content in (("good", text), ("bare", "x = 1\n"), ("broken", "def (\n")):
+        (tmp_path / name).write_text(content)
+    assert page.module_text(tmp_path / "good") == ("Title. First paragraph.", "a = b\n  + c")
+    assert page.module_text(tmp_path / "bare") == page.module_text(tmp_path / "broken") == ("", "")
 
 
 def test_the_study_stands_in_topics_with_their_findings():

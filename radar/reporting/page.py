@@ -284,8 +284,14 @@ def signed(value: float) -> str:
 
 
 def module_text(path: Path) -> tuple[str, str]:
-    """Title and first paragraph of a module's docstring on one line; its first indented lines, an equation, or ""."""
-    parts = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")
+    """Title and first paragraph of a module's docstring on one line; its first indented lines, an equation, or "".
+
+    Both are empty if the file is no Python that can be read: then its method has failed, and the others have not.
+    """
+    try:
+        parts = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")
+    except (SyntaxError, ValueError):
+        return "", ""
     prose = [part for part in parts if not part.startswith(" ")]
     equation = next((part for part in parts if part.startswith("    ")), "")
     lines = equation.splitlines()

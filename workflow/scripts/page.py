@@ -154,8 +154,7 @@ def main(args: argparse.Namespace) -> None:
                      for name, words in FIGURES.items()
                      if (file := args.results / "figures" / f"{name}.png").is_file()}
     commands = {name: REBUILD.format(file) for name, file in (
-        ("main", "tables/main.md"), ("differences", "tables/differences.csv"), ("timing", "tables/timing.md"),
-        ("claims", "tables/claims.md"), ("statistics", "tables/statistics.md"),
+        ("main", "tables/main.md"), ("timing", "tables/timing.md"), ("claims", "tables/claims.md"), ("statistics", "tables/statistics.md"),
         ("plane", "figures/accuracy_latency.pdf"), ("page", "report.html"))}
     known = [name for name in args.datasets if (args.results / name / "check.json").is_file() or not args.partial]
     lock = read_yaml(args.lock) if args.lock.is_file() else {}
@@ -168,7 +167,8 @@ def main(args: argparse.Namespace) -> None:
         plane=page.plane_panels(runs, timings, looks), looks=looks,
         datasets=[dataset(name, args, accuracy.get(name, []), labels, Path(data.get(name, f"data/{name}")))
                   for name in known],
-        mean_tables=tables.main_blocks(means, args.methods, labels),
+        mean_tables=[*tables.main_blocks(means, args.methods, labels),
+                     *tables.category_blocks(runs, means, args.methods, labels)],
         figures=overviews, calibration=rates, calibration_dots=rate_dots,
         timing=[*tables.timing_blocks(timings, args.methods, labels, untimed),
                 *tables.cost_blocks(timings, args.methods, labels)],
