@@ -294,7 +294,7 @@ def test_a_partial_page_names_what_is_missing(results):
     (results / "results/elpv/mono/radar/seed0/timing.json").unlink()
     (results / "results/tables/claims.csv").unlink()
     html = write(results, partial=True)
-    assert "Not everything is here: 3 files missing" in html and "printed/all, PCA: seed 0: no metrics.json" in html
+    assert "Not everything is here: 4 files missing" in html and "printed/all, PCA: seed 0: no metrics.json" in html
     assert "The claims were not judged in this run." in html and 'id="t-main-elpv-mono"' in html
     assert 'id="statistics"' not in html and 'href="#statistics"' not in html
     # printed: pictures of two methods; elpv: of three; no figures, which may be of another run

@@ -154,8 +154,9 @@ def main(args: argparse.Namespace) -> None:
                      for name, words in FIGURES.items()
                      if (file := args.results / "figures" / f"{name}.png").is_file()}
     commands = {name: REBUILD.format(file) for name, file in (
-        ("main", "tables/main.md"), ("timing", "tables/timing.md"), ("claims", "tables/claims.md"), ("statistics", "tables/statistics.md"),
-        ("plane", "figures/accuracy_latency.pdf"), ("page", "report.html"))}
+        ("main", "tables/main.md"), ("timing", "tables/timing.md"), ("claims", "tables/claims.md"),
+        ("statistics", "tables/statistics.md"), ("plane", "figures/accuracy_latency.pdf"),
+        ("page", "report.html"))}
     known = [name for name in args.datasets if (args.results / name / "check.json").is_file() or not args.partial]
     lock = read_yaml(args.lock) if args.lock.is_file() else {}
     n_seeds = len(args.seeds)
