@@ -1,105 +1,107 @@
 """results/report.html: all of a run on one page that needs no network.
 
-Verdicts first, then the tables and figures, the worst mistakes of every method as pictures, what the data and the
-methods are, and where it all came from. Text, tables and pictures are put into radar/reporting/templates/report.html;
-every string is escaped there. Nothing is measured here; the tables are those of radar.reporting.tables and its
-neighbours, cell by cell.
+Verdicts first, then the answer, the tables and figures, the worst mistakes of every method as pictures, what the data
+and the methods are, and where it all came from. The template radar/reporting/templates/report.html puts text, tables
+and pictures together and escapes every string; report.css and report.js beside it go into the page as they are.
+Nothing is measured here; tables are those of radar.reporting.tables and its neighbours, cell by cell.
 """
 
 import ast
-import base64
-import io
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from PIL import Image
-from scipy import ndimage
 
-from radar.evaluation.bootstrap import paired_difference
-from radar.reporting.tables import Block, Cell, Run, common, grouped, rounded, seed_mean, short
+from radar.reporting.figures import Look
+from radar.reporting.page_answer import Latencies, units
+from radar.reporting.page_pictures import Mistakes, Picture
+from radar.reporting.page_plots import SHAPES, Dots, Panel, Point, dots, plane
+from radar.reporting.tables import (
+    DASH,
+    NOTHING,
+    Block,
+    Cell,
+    Missing,
+    Run,
+    best_significant,
+    cell,
+    grouped,
+    percent,
+    rate_interval,
+    rounded,
+    summarise,
+)
 
 TEMPLATES = Path(__file__).parent / "templates"
-COLOURS = matplotlib.colormaps["magma"]
-THUMBNAIL = 112  # px of a picture's longer side
-WORST = 2        # images of each kind of mistake
-WIDEST = 1400    # px of a figure on the page
-# What reconstructs the image, and scores the error or compares both; all other diffusion methods do not.
-RECONSTRUCTING = ("baselines.ddpm:DDPM", "baselines.diffusionad:DiffusionAD")
+OPEN = 4  # datasets up to which their parts are unfolded
+FPR = "false_positive_rate_measured"
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An image on the page: data URI, what it shows in words, its caption, and the command that makes it."""
+class Card:
+    """A dataset or a method: name, a paragraph, an equation or "", and (name, value) pairs."""
 
-    uri: str
-    alt: str
-    caption: str = ""
-    command: str = ""
-
-
-@dataclass(frozen=True)
-class Mistakes:
-    """A method's worst false alarms and misses on a dataset."""
-
-    method: str
-    false_alarms: list[Picture]
-    misses: list[Picture]
+    name: str
+    text: str
+    equation: str
+    facts: list[tuple[str, str]]
+    warnings: Sequence[str] = ()
 
 
 @dataclass
 class DatasetPart:
-    """What the page shows of one dataset. sheet: (name, value) pairs."""
+    """What the page shows of one dataset."""
 
     name: str
-    sheet: list[tuple[str, str]]
-    tables: list[Block] = field(default_factory=list)
+    tables: list[Block]
     maps: Picture | None = None
     mistakes: list[Mistakes] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class MethodCard:
-    """What a method is. facts: (name, value) pairs."""
-
-    name: str
-    label: str
-    text: str
-    citation: str
-    facts: list[tuple[str, str]]
 
 
 @dataclass
 class Page:
-    """All that the template shows; a part that is empty is left out."""
+    """All that the template shows; a part that is empty is left out.
+
+    verdicts: the rows of claims.csv with measured_text and published_text. commands: what rebuilds each part.
+    """
 
     title: str
-    verdicts: pd.DataFrame
-    summary: str
+    subtitle: str
+    verdicts: pd.DataFrame | None
     answer: Sequence[str]
     answer_block: Block | None
+    overview: Block
+    plane: list[Panel]
+    looks: Mapping[str, Look]
     datasets: list[DatasetPart]
-    figures: list[Picture]
+    mean_tables: list[Block]
+    figures: Mapping[str, Picture]
+    calibration: Block | None
+    calibration_dots: list[Dots]
     timing: list[Block]
     statistics: list[Block]
+    statistics_dots: list[Dots]
     ablation_text: list[str]
     ablation: list[Picture]
-    methods: list[MethodCard]
+    sheets: list[Card]
+    methods: list[Card]
     environment: list[tuple[str, str]]
     commands: Mapping[str, str]
+    missing: Sequence[str] = ()
 
 
 def render(page: Page) -> str:
     """The page as HTML. Every text in it is escaped."""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)
-    environment.globals["slug"] = slug
+    environment.globals |= {"slug": slug, "share": share, "spans": spans, "without_empty": without_empty,
+                            "shapes": SHAPES, "unfold": len(page.datasets) <= OPEN}
     return environment.get_template("report.html").render(page=page)
 
 
@@ -108,100 +110,156 @@ def slug(text: str) -> str:
     return "".join(one if one.isascii() and one.isalnum() else "-" for one in text.lower()).strip("-")
 
 
-# Pictures
+def spans(block: Block) -> list[tuple[str, int]]:
+    """The groups of a block's columns, each with how many columns it spans."""
+    return [(group, len(list(members))) for group, members in groupby(block.columns, key=lambda column: column[0])]
 
 
-def data_uri(image: Image.Image, kind: str = "PNG", **options) -> str:
-    """An image as a data URI."""
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+def without_empty(block: Block) -> Block:
+    """A block without the columns that hold nothing at all; its caption names them."""
+    kept = [i for i in range(len(block.columns)) if any(cells[i] != NOTHING for *_, cells in block.rows)]
+    gone = [full for i, (*_, full) in enumerate(block.columns) if i not in kept]
+    if not gone or not kept:
+        return block
+    return replace(block, columns=[block.columns[i] for i in kept],
+                   rows=[(label, numbers, [cells[i] for i in kept]) for label, numbers, cells in block.rows],
+                   caption=[*block.caption, f"Not applicable or not measured: {', '.join(gone)}."])
 
 
-def figure(path: Path, alt: str, caption: str, command: str) -> Picture:
-    """A figure of the run, at most WIDEST px wide, in 128 colours where that makes it smaller."""
-    with Image.open(path) as image:
-        image = image.convert("RGB")
-    if image.width > WIDEST:
-        image = image.resize((WIDEST, round(image.height * WIDEST / image.width)), Image.Resampling.LANCZOS)
-    uris = [data_uri(image.quantize(128, method=Image.Quantize.MEDIANCUT), optimize=True),
-            data_uri(image, "WEBP", quality=80)]
-    return Picture(min(uris, key=len), alt, caption, command)
+def share(one: Cell) -> str:
+    """A cell's rate (.873, see `short`) in percent, for the bar behind it; empty if it holds another number or none."""
+    return f"{100 * float(one.text):.1f}%" if re.fullmatch(r"\.\d{3}|1\.000", one.text) else ""
 
 
-def thumbnail(image: np.ndarray, anomaly_map: np.ndarray, threshold: float, mask: np.ndarray | None) -> str:
-    """Left the image [C, H, W] uint8 with the truth outlined, right its map [H, W], brightest at the pixel threshold.
+# Accuracy and latency
 
-    mask: bool [H, W], or None. Returns a data URI.
+
+def unit_latency(latencies: Latencies, unit: tuple[str, str], method: str) -> float | None:
+    """Latency [ms] on a unit, the geometric mean over its categories; None where one was not timed."""
+    if unit[1].startswith("mean of "):
+        found = [value for (dataset, _, name), value in latencies.items() if (dataset, name) == (unit[0], method)]
+        complete = len(found) == len({key[:2] for key in latencies if key[0] == unit[0]})
+        return math.exp(float(np.mean(np.log(found)))) if found and complete else None
+    return latencies.get((*unit, method))
+
+
+def overview(runs: Sequence[Run], timings: Sequence[dict], methods: Sequence[str], labels: Mapping[str, str],
+             missing: Sequence[Missing] = ()) -> Block:
+    """One row per method: accuracy and latency on every dataset, a mean over categories where it has several, and NFE.
+
+    Up to three datasets with image AUROC, AUPRO and F1, more with image AUROC alone. Bold as in the main table.
     """
-    base = np.repeat(image.transpose(1, 2, 0), 3 // image.shape[0], axis=2)
-    relative = np.clip(anomaly_map / threshold, 0, 1) if threshold > 0 else (anomaly_map > threshold).astype(float)
-    side = THUMBNAIL / max(base.shape[:2])
-    size = max(1, round(base.shape[1] * side)), max(1, round(base.shape[0] * side))
-    left = np.asarray(Image.fromarray(base).resize(size, Image.Resampling.BICUBIC)).copy()
-    if mask is not None:
-        large = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
-        left[large & ~ndimage.binary_erosion(large)] = (0, 230, 230)
-    right = Image.fromarray((255 * COLOURS(relative)[..., :3]).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
-    return data_uri(Image.fromarray(np.concatenate([left, np.asarray(right)], axis=1)), "JPEG", quality=82)
+    groups, latencies = units(runs), latencies_of(timings)
+    ours = [run for group in groups.values() for seeds in group.values() for run in seeds]
+    values = {row[:4]: row[4:7] for row in summarise(ours).itertuples(index=False, name=None)}
+    incomplete = {dataset for dataset, _, method, _ in missing if method in methods}
+    winners = {row for row in best_significant(ours).itertuples(index=False, name=None) if row[0] not in incomplete}
+    metrics = [("image_auroc", "image AUROC"), ("pixel_aupro", "AUPRO"), ("f1", "F1")][: 3 if len(groups) <= 3 else 1]
+    block = Block("Accuracy and latency of every method", [], [], [])
+    cells: dict[str, list[Cell]] = {name: [] for name in methods}
+    for unit in groups:
+        for metric, label in metrics:
+            if all(math.isnan(values.get((*unit, name, metric), (math.nan,))[0]) for name in methods):
+                continue
+            block.columns.append(("/".join(unit), label, f"{'/'.join(unit)}: {label}"))
+            for name in methods:
+                cells[name].append(cell(values.get((*unit, name, metric)), (*unit, metric, name) in winners, metric))
+        if any(unit_latency(latencies, unit, name) is not None for name in methods):
+            block.columns.append(("/".join(unit), "latency [ms]", f"{'/'.join(unit)}: latency [ms]"))
+            for name in methods:
+                cells[name].append(Cell(rounded(unit_latency(latencies, unit, name))))
+    nfe = {one["method"]: f"{one['nfe']:g}" for one in timings if one["nfe"] is not None}
+    block.columns.append(("cost", "NFE", "NFE"))
+    for name in methods:
+        block.rows.append((labels.get(name, name), [], [*cells[name], Cell(nfe[name]) if name in nfe else NOTHING]))
+    return block
 
 
-def worst(scores: pd.DataFrame, manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The normal test images with the highest scores, and the anomalous ones with the lowest: WORST of each.
+def latencies_of(timings: Sequence[dict]) -> Latencies:
+    """(dataset, category, method) -> median latency [ms] of the records of timing.json."""
+    return {(one["dataset"], one["category"], one["method"]): one["latency_ms_median"] for one in timings
+            if one["latency_ms_median"]}
 
-    scores: path, split, score; manifest: path, label and more. The rule knows nothing else, whether they lie beyond the
-    threshold or not. Rows of the manifest with their score.
+
+def plane_panels(runs: Sequence[Run], timings: Sequence[dict], looks: Mapping[str, Look]) -> list[Panel]:
+    """Image AUROC against latency, a panel per dataset; a method that lacks either is not drawn."""
+    latencies, panels = latencies_of(timings), {}
+    groups = units(runs)
+    table = summarise([run for group in groups.values() for seeds in group.values() for run in seeds])
+    auroc = table[table["metric"] == "image_auroc"].dropna(subset="mean")
+    for unit in groups:
+        rows = auroc[(auroc["dataset"] == unit[0]) & (auroc["category"] == unit[1])]
+        points = [Point(row.method, latency, row.mean, row.ci_low, row.ci_high) for row in rows.itertuples()
+                  if row.method in looks and (latency := unit_latency(latencies, unit, row.method))]
+        if points:
+            panels["/".join(unit)] = points
+    return plane(panels, looks)
+
+
+# Calibration and seeds
+
+
+def calibration(runs: Sequence[Run], methods: Sequence[str], labels: Mapping[str, str]) -> tuple[Block | None,
+                                                                                              list[Dots]]:
+    """Promised against measured false-positive rate: a row per dataset, and a drawing per dataset.
+
+    A measured rate differs from the promised one if its exact binomial interval does not hold it.
     """
-    test = scores[scores["split"] == "test"][["path", "score"]]
-    known = manifest[manifest["split"] == "test"].merge(test, on="path")
-    normal, anomalous = (known[known["label"] == label].sort_values("score", kind="stable") for label in (0, 1))
-    return normal.iloc[::-1].head(WORST), anomalous.head(WORST)
-
-
-# The answer
-
-
-def answer(runs: Sequence[Run], latencies: Mapping[tuple[str, str, str], float], classes: Mapping[str, str],
-           labels: Mapping[str, str]) -> tuple[list[str], Block | None]:
-    """Does skipping the reconstruction win? Sentences, and a table of a row per dataset.
-
-    Compared are RADAR, read literally, and each dataset's best reconstruction by mean image AUROC, on the same
-    resamples. latencies: (dataset, category, method) -> ms. Empty where one of them is missing.
-    """
-    block = Block("RADAR against the best reconstruction", [], [], [
-        ("", name, name) for name in ("RADAR", "best reconstruction", "difference in image AUROC", "verdict",
-                                      "latency ratio")], head="dataset")
-    verdicts, ratios = [], []
+    block = Block("Promised and measured false-positive rate", [], [], [("", name, name) for name in (
+        "promised", "calibration images", "needed for the promise", "normal test images", "measured, lowest to highest",
+        "methods above it", "methods below it")], head="dataset")
+    drawn = []
     for (dataset, category), group in grouped(runs).items():
-        rivals = [name for name in group if classes.get(name) in RECONSTRUCTING]
-        means = {name: float(np.mean([run.value("image_auroc") for run in group[name]]))
-                 for name in ["radar", *rivals] if name in group
-                 and all(run.value("image_auroc") is not None for run in group[name])}
-        rivals = [name for name in rivals if name in means]
-        if "radar" not in means or not rivals:
+        rows, promised, sizes, tested, above, below, small = [], set(), set(), set(), [], [], False
+        for name in (name for name in methods if name in group):
+            ours = [run for run in group[name] if run.value(FPR) is not None]
+            if not ours:
+                continue
+            rate, (low, high) = float(np.mean([run.value(FPR) for run in ours])), rate_interval(ours, FPR)
+            rows.append((labels.get(name, name), [run.value(FPR) for run in ours], low, high))
+            alphas = {run.record["false_positive_rate"] for run in ours}
+            promised |= alphas
+            sizes |= {run.record["n_calibration"] for run in ours}
+            tested |= {run.record["n_test_normal"] for run in ours}
+            small |= any(run.record["calibration_too_small"] for run in ours)
+            above += [rate] * (low > max(alphas))
+            below += [rate] * (high < min(alphas))
+        if not rows:
             continue
-        best = max(rivals, key=means.get)
-        ours, theirs = (seed_mean(one, "image_auroc") for one in common(group["radar"], group[best]))
-        low, high = (math.nan, math.nan) if ours is None or theirs is None else paired_difference(ours, theirs)
-        verdict = "better" if low > 0 else "worse" if high < 0 else "within chance"
-        verdicts.append(verdict)
-        times = [latencies.get((dataset, category, name)) for name in ("radar", best)]
-        ratio = times[0] / times[1] if None not in times else math.nan
-        ratios.append(ratio)
-        span = "" if math.isnan(low) else f" [{short(low)}, {short(high)}]"
-        cells = (short(means["radar"]), f"{labels.get(best, best)} {short(means[best])}",
-                 short(means["radar"] - means[best]) + span, verdict, "–" if math.isnan(ratio) else f"{ratio:.2f}")
-        block.rows.append((f"{dataset}/{category}", [], [Cell(text) for text in cells]))
-    if not verdicts:
-        return [], None
-    n, counts = len(verdicts), {name: verdicts.count(name) for name in ("better", "within chance", "worse")}
-    known = [ratio for ratio in ratios if not math.isnan(ratio)]
-    cost = f" It takes {min(known):.2f} to {max(known):.2f} of its time." if known else ""
-    return [f"Read literally, RADAR is better than the best reconstructing method beyond chance on {counts['better']} "
-            f"of {n} dataset{'s' * (n != 1)}, within chance of it on {counts['within chance']}, and worse on "
-            f"{counts['worse']} (image AUROC, paired 95 % intervals over test images).{cost}",
-            "The best reconstruction of a dataset is picked by its result on the test images, which favours it. Other "
-            "readings of RADAR are in the tables below."], block
+        title, alpha = f"{dataset}/{category}", max(promised)
+        needed = math.ceil(1 / alpha - 1 - 1e-9)
+        rates = [sum(values) / len(values) for _, values, *_ in rows]
+        texts = (percent(alpha), _span(sizes), str(needed), _span(tested), f"{min(rates):.3f} to {max(rates):.3f}",
+                 str(len(above)), str(len(below)))
+        block.rows.append((title, [], [Cell(text) for text in texts]))
+        warnings = [f"Too few: {_span(sizes)} calibration images, the promise needs {needed}."] * small
+        top = max(3 * alpha, *(0 if math.isnan(high) else high for *_, high in rows), *rates)
+        drawn.append(dots(title, rows, f"measured false-positive rate by method, promised {percent(alpha)}",
+                          (0, min(1, math.ceil(20 * top) / 20)), alpha, warnings))
+    return (block if drawn else None), drawn
+
+
+def _span(values: set) -> str:
+    return f"{min(values)}" if len(values) == 1 else f"{min(values)} to {max(values)}"
+
+
+def seed_dots(seeds: pd.DataFrame, table: pd.DataFrame, methods: Sequence[str], labels: Mapping[str, str],
+              metric: str = "image_auroc") -> list[Dots]:
+    """Every seed's value of a metric with the t-interval of its mean, a drawing per dataset.
+
+    seeds, table: the rows of seeds.csv and statistics.csv.
+    """
+    drawn = []
+    for (dataset, category), ours in seeds[seeds["metric"] == metric].groupby(["dataset", "category"], sort=False):
+        known = table[(table["metric"] == metric) & (table["dataset"] == dataset) & (table["category"] == category)]
+        spans = {row.method: (row.t_low, row.t_high) for row in known.itertuples()}
+        rows = [(labels.get(name, name), values, *spans.get(name, (math.nan, math.nan))) for name in methods
+                if (values := ours.loc[ours["method"] == name, "value"].tolist())]
+        if rows:
+            low = min(value for _, values, *_ in rows for value in values)
+            drawn.append(dots(f"{dataset}/{category}", rows, "image AUROC of every seed, mean and Student's 95 % "
+                              "interval by method", (max(0.0, math.floor(5 * low - 0.5) / 5), 1.0)))
+    return drawn
 
 
 # Words about claims, data and methods
@@ -222,13 +280,23 @@ def published_text(row) -> str:
 
 def signed(value: float) -> str:
     """Three significant digits of a number of either sign."""
-    return f"-{rounded(-value)}" if value < 0 else rounded(value)
+    return f"−{rounded(-value)}" if value < 0 else rounded(value)
 
 
-def module_text(path: Path) -> str:
-    """The first paragraph of a module's docstring, on one line; empty if it has none."""
-    text = ast.get_docstring(ast.parse(path.read_text())) or ""
-    return " ".join(text.split("\n\n")[0].split())
+def module_text(path: Path) -> tuple[str, str]:
+    """Title and first paragraph of a module's docstring on one line; its first indented lines, an equation, or "".
+
+    Both are empty if the file is no Python that can be read: then its method has failed, and the others have not.
+    """
+    try:
+        parts = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")
+    except (SyntaxError, ValueError):
+        return "", ""
+    prose = [part for part in parts if not part.startswith(" ")]
+    equation = next((part for part in parts if part.startswith("    ")), "")
+    lines = equation.splitlines()
+    indent = min((len(line) - len(line.lstrip()) for line in lines), default=0)
+    return " ".join(" ".join(prose[:2]).split()), "\n".join(line[indent:] for line in lines)
 
 
 def settings_text(settings: Mapping) -> str:
@@ -236,15 +304,66 @@ def settings_text(settings: Mapping) -> str:
     return ", ".join(f"{name}: {value}" for name, value in settings.items()) or "none"
 
 
-def data_sheet(manifest: pd.DataFrame, description: Mapping, digest: str) -> list[tuple[str, str]]:
-    """Counts, sizes, licence and hash of a dataset. description: config/datasets/<name>.yaml; digest: of its images."""
+def data_sheet(name: str, manifest: pd.DataFrame, description: Mapping, digests: Sequence[tuple[str, str]],
+               warnings: Sequence[str] = ()) -> Card:
+    """Counts, sizes, licence and hashes of a dataset. description: config/datasets/<name>.yaml."""
     names = {0: "normal", 1: "anomalous", -1: "without label"}
     counts = manifest.groupby(["split", "label"], sort=False).size()
     widths, heights = manifest["width"], manifest["height"]
     sizes = (f"{widths.min()} × {heights.min()} px" if widths.nunique() == heights.nunique() == 1 else
              f"{widths.min()} to {widths.max()} × {heights.min()} to {heights.max()} px")
     masks = int((manifest["mask"] != "").sum())
-    return [("images", ", ".join(f"{n} {split} {names[label]}" for (split, label), n in counts.items())),
-            ("sizes", sizes), ("masks", f"{masks}" if masks else "none: image labels only"),
-            ("defects", ", ".join(sorted(set(manifest["defect"]) - {""})) or "–"),
-            ("licence", str(description.get("licence", "–"))), ("sha256 of the manifest", digest)]
+    defects = manifest[(manifest["split"] == "test") & (manifest["label"] == 1)].groupby("defect", sort=True).size()
+    return Card(name, "", "", [
+        ("images", ", ".join(f"{n} {split} {names[label]}" for (split, label), n in counts.items())),
+        ("sizes", sizes),
+        ("masks", f"{masks}" if masks else "none"),
+        ("defects in the test", ", ".join(f"{defect} ({n})" for defect, n in defects.items()) or DASH),
+        ("from", str(description.get("from", DASH if "original" in description else "made or packaged by the suite; "
+                                     f"radar/data/{description['source']}.py"))),
+        ("licence", str(description.get("licence", DASH))),
+        *digests,
+    ], warnings)
+
+
+def data_hash(lock: Mapping, name: str) -> list[tuple[str, str]]:
+    """What dvc.lock says of a dataset's folder; empty if DVC does not make it."""
+    stage = lock.get("stages", {}).get(f"data@{name.replace('/', '-')}")
+    return [("md5 of the folder in dvc.lock", out["md5"]) for out in (stage or {}).get("outs", [])]
+
+
+def method_card(name: str, label: str, method: Mapping, path: Path, timings: Sequence[dict]) -> Card:
+    """What a method is: its module's own words and equation, its settings, what it costs. method: its YAML."""
+    text, equation = module_text(path)
+    ours = [record for record in timings if record["method"] == name]
+    facts = [("cite", method["citation"])] if "citation" in method else []
+    facts += [("class", method["class"]), ("settings", settings_text(method.get("settings") or {})),
+              ("trained network", f"noise predictor {method['noise_predictor']}, shared" if "noise_predictor" in method
+               else "its own" if "training" in method else "none")]
+    for title, key in (("network evaluations per image (NFE)", "nfe"), ("parameters", "parameters")):
+        values = {one[key] for one in ours if one[key] is not None}
+        if values:
+            facts.append((title, " to ".join(f"{value:,g}" if key == "nfe" else f"{value:,}"
+                                             for value in sorted({min(values), max(values)}))))
+    return Card(label, text, equation, facts)
+
+
+def environment(runs: Sequence[Run], timings: Sequence[dict]) -> list[tuple[str, str]]:
+    """Commits, devices, Python and versions of all the records; what differs between them is listed."""
+    found: dict[str, dict[str, None]] = {"commit of the evaluation": {}, "commit of the timing": {}, "device": {},
+                                         "Python": {}}
+    for title, records in (("commit of the evaluation", [run.record for run in runs]),
+                           ("commit of the timing", timings)):
+        for record in records:
+            source = record.get("provenance") or {}
+            if source.get("commit"):
+                found[title][source["commit"] + " with local changes" * bool(source.get("commit_dirty"))] = None
+            if source.get("python"):
+                found["Python"][source["python"]] = None
+            for package, version in (source.get("versions") or {}).items():
+                found.setdefault(package, {})[version] = None
+    for one in timings:
+        threads = one.get("threads")
+        found["device"][f"{one.get('device_name') or one['device']}"
+                        + (f", {threads} thread{'s' * (threads != 1)}" if threads else "")] = None
+    return [(name, ", ".join(values)) for name, values in found.items() if values]

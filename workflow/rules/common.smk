@@ -229,8 +229,16 @@ def ablation_state():
     return sha256(table) if table.exists() and Path("results/ablation/variants.json").exists() else ""
 
 
+def data_arguments():
+    """Where the images lie that the report shows."""
+    return "--data " + " ".join(shlex.quote(f"{name}={origin(name).folder}") for name in DATASETS)
+
+
 def write_partial_tables():
-    """After a failure: the tables of what is there, beside the real ones, naming what is missing."""
+    """After a failure: tables and report of what is there, beside the real ones, naming what is missing."""
     command = f"{PYTHON} workflow/scripts/tables.py --partial {report_arguments()} {citations()} --out results/partial"
-    if subprocess.run(command, shell=True).returncode == 0:
-        print("Some jobs failed (see above and results/**/*.log). What is there: results/partial/main.md")
+    if subprocess.run(command, shell=True).returncode != 0:
+        return
+    command = f"{PYTHON} workflow/scripts/page.py --partial {report_arguments()} {data_arguments()} --out results/partial/report.html"
+    page = ", report.html" if subprocess.run(command, shell=True, stdout=subprocess.DEVNULL).returncode == 0 else ""
+    print(f"Some jobs failed (see above and results/**/*.log). What is there: results/partial/main.md{page}")

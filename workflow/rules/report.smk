@@ -177,10 +177,12 @@ rule maps_figure:
 
 rule page:
     input:
-        TABLE_CODE,
+        FIGURE_CODE,
         code(
-            *(f"radar/reporting/{name}.py" for name in ("page", "claims", "significance", "ablation")),
-            "radar/reporting/templates/report.html", "radar/mapfile.py", "radar/data/photos.py", "workflow/scripts/page.py",
+            *(f"radar/reporting/{name}.py" for name in ("page", "page_answer", "page_pictures", "page_plots", "claims",
+              "significance", "ablation")),
+            *(f"radar/reporting/templates/report.{suffix}" for suffix in ("html", "css", "js")),
+            "radar/data/photos.py", "workflow/scripts/page.py",
         ),
         code(*(f"config/methods/{name}.yaml" for name in METHODS), *(f"config/datasets/{name}.yaml" for name in SOURCES)),
         code(*sorted({files[0] for files in CLASS_FILES.values()})),
@@ -192,18 +194,19 @@ rule page:
         CLAIMS,
         SIGNIFICANCE,
         FIGURES,
-        per_dataset(f"{DETECTOR}/maps.npz", method=METHODS, seed=SEEDS[0]),
+        per_dataset(f"{RUN}/check.json"),
+        per_dataset([f"{DETECTOR}/maps.npz", f"{DETECTOR}/detector.json"], method=METHODS, seed=SEEDS[0]),
     output:
         PAGE,
     log:
         "results/report.log",
     params:
         arguments=report_arguments(),
-        data=" ".join(f"{name}={shlex.quote(origin(name).folder)}" for name in DATASETS),
+        data=data_arguments(),
         state=lambda wildcards: ablation_state(),
         variants=lambda wildcards: "--variants results/ablation/variants.json" if ablation_state() else "",
     message:
         "write the report"
     shell:
-        "{PYTHON} workflow/scripts/page.py {params.arguments} --data {params.data} {params.variants} "
+        "{PYTHON} workflow/scripts/page.py {params.arguments} {params.data} {params.variants} "
         "--results $(dirname {output[0]}) --out {output[0]} 2>&1 | tee {log}"

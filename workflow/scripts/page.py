@@ -1,7 +1,6 @@
 """Write the report of a run, one HTML page that needs no network: results/report.html."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -13,16 +12,14 @@ from radar.configuration import CONFIG, ConfigurationError, class_file, read_yam
 from radar.data import photos
 from radar.files import atomic, sha256
 from radar.mapfile import read_maps, read_scale
-from radar.reporting import ablation, claims, page, significance, tables
+from radar.reporting import ablation, claims, figures, page, page_answer, page_pictures, significance, tables
+from radar.reporting.page_pictures import BUDGET, Mistakes, Picture
 
 FIGURES = {
-    "accuracy_latency": ("Scatter plot per dataset: image AUROC with its interval against latency per image, on a "
-                         "logarithmic axis; the numbers are in the tables above and under Timing.",
-                         "Accuracy against latency."),
     "roc": ("ROC curves per dataset, one line per method, with a marker at the calibrated threshold; areas and rates "
-            "are in the tables above.", "ROC curves."),
+            "are in the tables of each dataset.", "ROC curves."),
     "recall": ("Table of images found per kind of defect, severity and method, shaded by recall.",
-               "Recall by defect and severity."),
+               "Images found at the calibrated threshold, by defect and severity."),
     "timing": ("Bars: the share of tiling, networks and the rest in each method's time; and measured against predicted "
                "latency; the numbers are under Timing.", "Where the time goes, and what predicts it."),
     "seeds": ("Points per dataset, method and seed: image AUROC and AUPRO with the t-interval of their mean; the "
@@ -42,17 +39,21 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--labels", nargs="*", default=[], metavar="NAME=LABEL", help="what to call a method")
     parser.add_argument("--data", nargs="*", default=[], metavar="DATASET/CATEGORY=FOLDER",
                         help="what image paths are relative to, where it is not data/DATASET/CATEGORY")
+    parser.add_argument("--lock", type=Path, default=Path("dvc.lock"), metavar="FILE", help="DVC's hashes of the data")
     parser.add_argument("--variants", type=Path, help="results/ablation/variants.json, where the study was made")
+    parser.add_argument("--partial", action="store_true",
+                        help="show what is there and name what is missing, without claims, statistics and figures")
     parser.add_argument("--out", type=Path, default=Path("results/report.html"), metavar="FILE")
     return parser.parse_args()
 
 
-def mistakes(run: Path, manifest: pd.DataFrame, data: Path, label: str) -> page.Mistakes:
+def mistakes(run: Path, manifest: pd.DataFrame, data: Path, label: str, most: int, side: int) -> Mistakes:
     """Pictures of a trained method's worst false alarms and misses."""
-    description = json.loads((run / "detector.json").read_text())
-    normal, anomalous = page.worst(tables.read_csv(run / "scores.csv", ("path", "split", "score")), manifest)
-    wanted = {row.path: row for rows in (normal, anomalous) for row in rows.itertuples()}
-    scale, shown = read_scale(run / "maps.npz"), {}
+    description = tables.read_json(run / "detector.json", ("threshold", "map_threshold", "channels", "longest_side"))
+    scores = tables.read_csv(run / "scores.csv", ("path", "split", "score"))
+    kinds = page_pictures.worst(scores, manifest, most)
+    wanted = {row.path: row for rows in kinds.values() for row in rows.itertuples()}
+    scale, shown, threshold = read_scale(run / "maps.npz"), {}, description["threshold"]
     for path, anomaly_map in read_maps(run / "maps.npz"):
         if path not in wanted:
             continue
@@ -62,109 +63,129 @@ def mistakes(run: Path, manifest: pd.DataFrame, data: Path, label: str) -> page.
                 small = image.convert("L").resize(anomaly_map.shape[::-1], Image.Resampling.NEAREST)
             mask = np.asarray(small) >= row.mask_from
         image = photos.read_image(data / path, description["channels"], description["longest_side"])
-        uri = page.thumbnail(image, anomaly_map.astype(np.float32) * scale, description["map_threshold"], mask)
-        what = row.defect or "normal"
-        said = "called anomalous" if row.score > description["threshold"] else "called normal"
-        shown[path] = page.Picture(uri, f"{what} image {path} and {label}'s map of it; {said}",
-                                   f"{path}: {said} ({row.score:.3g}, threshold {description['threshold']:.3g})")
-    return page.Mistakes(label, *([shown[path] for path in rows["path"]] for rows in (normal, anomalous)))
+        found = anomaly_map.astype(np.float32) * scale
+        uri, size = page_pictures.thumbnail(image, found, description["map_threshold"], mask, side)
+        kind = figures.kind_of(row)
+        one = Picture(uri, size, f"{kind} image {path}, and the same under {label}'s map",
+                      f"{kind}, score {row.score:.3g}, threshold {threshold:.3g}")
+        shown[path] = page_pictures.decision(one, row.label, row.score, threshold)
+    return Mistakes(label, *([shown[path] for path in kinds[kind]["path"]]
+                             for kind in ("normal", "anomalous", "unlabelled")))
+
+
+def read_manifest(folder: Path) -> pd.DataFrame:
+    return tables.read_csv(folder / "manifest.csv", ("path", "split", "label", "defect", "mask", "width", "height"),
+                           keep_default_na=False, na_values={"severity": [""]})
 
 
 def dataset(name: str, args: argparse.Namespace, blocks: list[tables.Block], labels: dict[str, str],
             data: Path) -> page.DatasetPart:
-    folder = args.results / name
-    manifest = tables.read_csv(folder / "manifest.csv", ("path", "split", "label", "defect", "mask", "width", "height"),
-                               keep_default_na=False, na_values={"severity": [""]})
-    description = read_yaml(CONFIG / "datasets" / f"{name.partition('/')[0]}.yaml")
-    part = page.DatasetPart(name, page.data_sheet(manifest, description, sha256(folder / "manifest.csv")), blocks)
-    part.warnings = tables.read_json(folder / "check.json", ("warnings",))["warnings"]
-    stem = f"maps_{name.replace('/', '_')}"
-    part.maps = page.figure(args.results / "figures" / f"{stem}.png",
-                            f"Grid of test images of {name}: image, truth, and each method's anomaly map.",
-                            "Chosen by a rule that knows no method.", REBUILD.format(f"figures/{stem}.pdf"))
-    if (manifest.loc[manifest["split"] == "test", "label"] >= 0).all():
-        part.mistakes = [mistakes(folder / method / f"seed{args.seeds[0]}", manifest, data, labels.get(method, method))
-                         for method in args.methods]
+    folder, part = args.results / name, page.DatasetPart(name, blocks)
+    stem, n = f"maps_{name.replace('/', '_')}", len(args.datasets)
+    if not args.partial:
+        part.maps = page_pictures.figure(
+            args.results / "figures" / f"{stem}.png",
+            f"Grid of test images of {name}: image, truth, and each method's anomaly map.",
+            "Chosen by a rule that knows no method.", REBUILD.format(f"figures/{stem}.pdf"), BUDGET["maps"] // n)
+    runs, _ = tables.run_files(args.results, [name], args.methods, args.seeds[:1], "maps.npz", args.partial)
+    size = page_pictures.plan(n * len(args.methods))
+    part.mistakes = [mistakes(path.parent, read_manifest(folder), data, labels.get(path.parts[-3], path.parts[-3]),
+                              *size) for path in runs]
     return part
 
 
-def card(name: str, label: str, timings: list[dict]) -> page.MethodCard:
-    method = read_yaml(CONFIG / "methods" / f"{name}.yaml")
-    ours = [record for record in timings if record["method"] == name]
-    facts = [("class", method["class"]), ("settings", page.settings_text(method.get("settings") or {}))]
-    if "noise_predictor" in method:
-        facts.append(("noise predictor", method["noise_predictor"]))
-    if ours:
-        facts += [("network evaluations per image", f"{ours[0]['nfe']:g}"),
-                  ("parameters", f"{ours[0]['parameters']:,}" if ours[0]["parameters"] else "–")]
-    return page.MethodCard(name, label, page.module_text(class_file(method["class"], name)),
-                           method.get("citation", ""), facts)
+def sheet(name: str, args: argparse.Namespace, lock: dict) -> page.Card:
+    folder = args.results / name
+    description = read_yaml(CONFIG / "datasets" / f"{name.partition('/')[0]}.yaml")
+    digests = [("sha256 of the manifest", sha256(folder / "manifest.csv")), *page.data_hash(lock, name)]
+    return page.data_sheet(name, read_manifest(folder), description, digests,
+                           tables.read_json(folder / "check.json", ("warnings",))["warnings"])
 
 
-def study(path: Path, args: argparse.Namespace) -> tuple[list[str], list[page.Picture]]:
-    """What the ablation study says, and its figures."""
+def study(path: Path, args: argparse.Namespace) -> tuple[list[tuple[str, list[str]]], list[Picture]]:
+    """What the ablation study says, per topic its findings; and its figures."""
     text = (args.results / "tables" / "ablation.md").read_text().split("\n\n")
     # between the title and the command that rebuilds it
     end = next(i for i, part in enumerate(text) if part.startswith("Rebuild with"))
-    lines = [line.replace("\\*", "*").replace("\\|", "|").replace("&lt;", "<") for part in text[1:end]
-             for line in part.splitlines()]
+    topics = []
+    for part in text[1:end]:
+        first, *findings = part.replace("\\*", "*").replace("\\|", "|").replace("&lt;", "<").splitlines()
+        topics.append((first, [line.removeprefix("- ") for line in findings]))
     titles = {name: one["title"] for name, one in ablation.read_variants(path)["studies"].items()}
-    figures = [(name, title, args.results / "figures" / f"ablation_{name}.png") for name, title in titles.items()]
-    return lines, [page.figure(file, f"{title}: curves or intervals per dataset; the numbers are in "
-                                     "results/tables/ablation.md.", f"{title}.",
-                               REBUILD.format(f"figures/ablation_{name}.pdf"))
-                   for name, title, file in figures if file.is_file()]
+    files = {name: file for name in titles
+             if (file := args.results / "figures" / f"ablation_{name}.png").is_file()}
+    return topics, [page_pictures.figure(file, f"{titles[name]}: curves or intervals per dataset; the numbers are in "
+                                         "results/tables/ablation.md.", f"{titles[name]}.",
+                                         REBUILD.format(f"figures/{file.stem}.pdf"), BUDGET["ablation"] // len(files))
+                    for name, file in files.items()]
+
+
+def read_verdicts(path: Path) -> pd.DataFrame:
+    verdicts = tables.read_csv(path, claims.TABLE, keep_default_na=False, dtype={"published": str},
+                               na_values={name: [""] for name in ("measured", "low", "high")})
+    return verdicts.assign(measured_text=[page.measured_text(row) for row in verdicts.itertuples()],
+                           published_text=[page.published_text(row) for row in verdicts.itertuples()])
 
 
 def main(args: argparse.Namespace) -> None:
     labels, data = (dict(pair.split("=", 1) for pair in pairs) for pairs in (args.labels, args.data))
     where = (args.results, args.datasets, args.methods)
-    evaluated, _ = tables.run_files(*where, args.seeds, "metrics.json")
-    timed, _ = tables.run_files(*where, args.seeds[:1], "timing.json")
+    evaluated, missing = tables.run_files(*where, args.seeds, "metrics.json", args.partial)
+    timed, untimed = tables.run_files(*where, args.seeds[:1], "timing.json", args.partial)
     runs = tables.read_runs(evaluated, [path.with_name("bootstrap.npz") for path in evaluated])
-    timings = tables.read_timings(timed)
-    accuracy = {block.title: [block] for block in tables.main_blocks(runs, args.methods, labels)}
-    verdicts = tables.read_csv(args.results / "tables" / "claims.csv", claims.TABLE, keep_default_na=False,
-                               na_values={name: [""] for name in ("measured", "low", "high")}, dtype={"published": str})
-    verdicts["measured_text"] = [page.measured_text(row) for row in verdicts.itertuples()]
-    verdicts["published_text"] = [page.published_text(row) for row in verdicts.itertuples()]
-    classes = {name: read_yaml(CONFIG / "methods" / f"{name}.yaml")["class"] for name in args.methods}
-    latencies = {(one["dataset"], one["category"], one["method"]): one["latency_ms_median"] for one in timings}
-    answer, answer_block = page.answer(runs, latencies, classes, labels)
-    statistics = tables.read_csv(args.results / "tables" / "statistics.csv", significance.STATISTICS)
-    ranks = tables.read_csv(args.results / "tables" / "ranks.csv", significance.RANKS)
-    comparisons = tables.read_csv(args.results / "tables" / "comparisons.csv", significance.COMPARISONS)
-    blocks = significance.statistics_blocks(statistics, args.methods, labels)
-    if len(ranks):
-        blocks.insert(0, significance.ranks_block(ranks, comparisons, args.methods, labels))
+    timings, means = tables.read_timings(timed), tables.mean_over_categories(runs)
+    methods = {name: read_yaml(CONFIG / "methods" / f"{name}.yaml") for name in args.methods}
+    looks = figures.looks(args.methods, labels)
+    accuracy = {block.title: [block] for block in tables.main_blocks(runs, args.methods, labels, missing)}
+    answer, answer_block = page_answer.answer(runs, page.latencies_of(timings), methods, labels)
+    rates, rate_dots = page.calibration(runs, args.methods, labels)
     lines, ablation_figures = study(args.variants, args) if args.variants else ([], [])
-    provenance = runs[0].record["provenance"]
-    commits = sorted({str(run.record["provenance"]["commit"]) for run in runs})
-    devices = dict.fromkeys(str(one.get("device_name") or one["device"]) for one in timings)
-    environment = [("commit", ", ".join(commits) + " with local changes" * bool(provenance["commit_dirty"])),
-                   ("device", "; ".join(devices)),
-                   ("Python", provenance["python"]),
-                   *((name, version) for name, version in provenance["versions"].items()),
-                   ("seeds", ", ".join(map(str, args.seeds)))]
-    files = {name: args.results / "figures" / f"{name}.png" for name in FIGURES}
-    figures = [page.figure(files[name], alt, caption, REBUILD.format(f"figures/{name}.pdf"))
-               for name, (alt, caption) in FIGURES.items() if files[name].is_file()]
-    commands = {name: REBUILD.format(f"tables/{file}") for name, file in (
-        ("main", "main.md"), ("differences", "differences.csv"), ("timing", "timing.md"), ("claims", "claims.md"),
-        ("statistics", "statistics.md"))} | {"page": REBUILD.format("report.html")}
+    verdicts, blocks, seed_dots, overviews = None, [], [], {}
+    if not args.partial:
+        folder = args.results / "tables"
+        verdicts = read_verdicts(folder / "claims.csv")
+        statistics = tables.read_csv(folder / "statistics.csv", significance.STATISTICS)
+        ranks = tables.read_csv(folder / "ranks.csv", significance.RANKS)
+        comparisons = tables.read_csv(folder / "comparisons.csv", significance.COMPARISONS)
+        seeds = tables.read_csv(folder / "seeds.csv", significance.SEEDS)
+        blocks = significance.statistics_blocks(statistics, args.methods, labels)
+        if len(ranks):
+            blocks.insert(0, significance.ranks_block(ranks, comparisons, args.methods, labels))
+        seed_dots = page.seed_dots(seeds, statistics, args.methods, labels)
+        overviews = {name: page_pictures.figure(file, *words, REBUILD.format(f"figures/{name}.pdf"),
+                                                BUDGET["overviews"] // len(FIGURES))
+                     for name, words in FIGURES.items()
+                     if (file := args.results / "figures" / f"{name}.png").is_file()}
+    commands = {name: REBUILD.format(file) for name, file in (
+        ("main", "tables/main.md"), ("timing", "tables/timing.md"), ("claims", "tables/claims.md"),
+        ("statistics", "tables/statistics.md"), ("plane", "figures/accuracy_latency.pdf"),
+        ("page", "report.html"))}
+    known = [name for name in args.datasets if (args.results / name / "check.json").is_file() or not args.partial]
+    lock = read_yaml(args.lock) if args.lock.is_file() else {}
+    n_seeds = len(args.seeds)
     text = page.render(page.Page(
-        title="RADAR-bench: results", verdicts=verdicts, summary=f"{claims.counts(verdicts['verdict'])}.",
-        answer=answer, answer_block=answer_block, datasets=[
-            dataset(name, args, accuracy.get(name, []), labels, Path(data.get(name, f"data/{name}")))
-            for name in args.datasets],
-        figures=figures, timing=[*tables.timing_blocks(timings, args.methods, labels),
-                                 *tables.cost_blocks(timings, args.methods, labels)],
-        statistics=blocks, ablation_text=lines, ablation=ablation_figures,
-        methods=[card(name, labels.get(name, name), timings) for name in args.methods], environment=environment,
-        commands=commands))
+        title="RADAR-bench: results",
+        subtitle=f"{len(args.methods)} methods, {', '.join(args.datasets)}, {n_seeds} seed{'s' * (n_seeds != 1)}.",
+        verdicts=verdicts, answer=answer, answer_block=answer_block,
+        overview=page.overview(runs, timings, args.methods, labels, missing),
+        plane=page.plane_panels(runs, timings, looks), looks=looks,
+        datasets=[dataset(name, args, accuracy.get(name, []), labels, Path(data.get(name, f"data/{name}")))
+                  for name in known],
+        mean_tables=[*tables.main_blocks(means, args.methods, labels),
+                     *tables.category_blocks(runs, means, args.methods, labels)],
+        figures=overviews, calibration=rates, calibration_dots=rate_dots,
+        timing=[*tables.timing_blocks(timings, args.methods, labels, untimed),
+                *tables.cost_blocks(timings, args.methods, labels)],
+        statistics=blocks, statistics_dots=seed_dots, ablation_text=lines, ablation=ablation_figures,
+        sheets=[sheet(name, args, lock) for name in known],
+        methods=[page.method_card(name, labels.get(name, name), method, class_file(method["class"], name), timings)
+                 for name, method in methods.items()],
+        environment=page.environment(runs, timings), commands=commands | {"ablation": "snakemake --cores all ablation"},
+        missing=list(dict.fromkeys(f"{one}/{category}, {labels.get(method, method)}: {reason}"
+                                   for one, category, method, reason in [*missing, *untimed]))))
     with atomic(args.out) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    print(f"{args.out}: {len(text.encode()) / 2**20:.1f} MB")
+    print(f"{args.out}: {len(text.encode()) / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":
