@@ -92,7 +92,8 @@ def plane(panels: Mapping[str, Sequence[Point]], look: Mapping[str, Look]) -> li
         return []
     first, last = (end(point.latency for point in every) for end in (min, max))
     first, last = math.log10(first) - 0.12, math.log10(last) + 0.12
-    floor = max(0.0, math.floor(10 * min(point.value if math.isnan(point.low) else point.low for point in every)) / 10)
+    lowest = min(point.value if math.isnan(point.low) else point.low for point in every)
+    floor = min(max(0.0, math.floor(10 * lowest) / 10), 0.8)  # a plane has a height where all are perfect too
     step = 0.1 if floor >= 0.4 else 0.2
 
     def across(latency: float) -> float:
