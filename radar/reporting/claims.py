@@ -21,6 +21,7 @@ import pandas as pd
 
 from radar.configuration import Claim
 from radar.evaluation.bootstrap import interval
+from radar.evaluation.rounds import round_medians
 from radar.reporting import tables
 from radar.reporting.ablation import Ablation
 from radar.reporting.latex import to_latex
@@ -201,10 +202,7 @@ def log_ratio(theirs: dict, ours: dict) -> Estimate:
 
 def _rounds(record: dict) -> dict[int, float]:
     """round -> median latency [ms] of its samples; empty if the timing kept none."""
-    rounds: dict[int, list[float]] = {}
-    for index, taken in zip(record.get("latency_round") or (), record.get("latency_ms") or (), strict=True):
-        rounds.setdefault(index, []).append(taken)
-    return {index: float(np.median(samples)) for index, samples in rounds.items()}
+    return round_medians(zip(record.get("latency_round") or (), record.get("latency_ms") or (), strict=True))
 
 
 def _median(values: Sequence[float], otherwise: float) -> Estimate:

@@ -19,7 +19,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from radar.reporting.figures import Look
-from radar.reporting.page_answer import Latencies, units
+from radar.reporting.page_answer import Latencies, unit_latency, units
 from radar.reporting.page_pictures import Mistakes, Picture
 from radar.reporting.page_plots import SHAPES, Dots, Panel, Point, dots, plane
 from radar.reporting.tables import (
@@ -132,15 +132,6 @@ def share(one: Cell) -> str:
 
 
 # Accuracy and latency
-
-
-def unit_latency(latencies: Latencies, unit: tuple[str, str], method: str) -> float | None:
-    """Latency [ms] on a unit, the geometric mean over its categories; None where one was not timed."""
-    if unit[1].startswith("mean of "):
-        found = [value for (dataset, _, name), value in latencies.items() if (dataset, name) == (unit[0], method)]
-        complete = len(found) == len({key[:2] for key in latencies if key[0] == unit[0]})
-        return math.exp(float(np.mean(np.log(found)))) if found and complete else None
-    return latencies.get((*unit, method))
 
 
 def overview(runs: Sequence[Run], timings: Sequence[dict], methods: Sequence[str], labels: Mapping[str, str],

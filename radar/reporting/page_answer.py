@@ -65,15 +65,19 @@ def contrast(group: Mapping[str, Sequence[Run]], ours: str, theirs: str, ratio: 
     return Contrast(ours, theirs, means[0] - means[1], float(low), float(high), ratio)
 
 
+def unit_latency(latencies: Latencies, unit: tuple[str, str], method: str) -> float | None:
+    """Latency [ms] on a unit, the geometric mean over its categories; None where one was not timed."""
+    if unit[1].startswith("mean of "):
+        found = [value for (dataset, _, name), value in latencies.items() if (dataset, name) == (unit[0], method)]
+        complete = len(found) == len({key[:2] for key in latencies if key[0] == unit[0]})
+        return math.exp(float(np.mean(np.log(found)))) if found and complete else None
+    return latencies.get((*unit, method))
+
+
 def latency_ratio(latencies: Latencies, unit: tuple[str, str], ours: str, theirs: str) -> float:
-    """Geometric mean of the ratio over the unit's categories; NaN where one was not timed."""
-    dataset, category = unit
-    places = sorted({key[:2] for key in latencies if key[:2] == unit or category.startswith("mean of ")
-                     and key[0] == dataset})
-    pairs = [(latencies.get((*place, ours)), latencies.get((*place, theirs))) for place in places]
-    if not pairs or any(None in pair for pair in pairs):
-        return math.nan
-    return math.exp(float(np.mean([math.log(first / second) for first, second in pairs])))
+    """Latency of ours over theirs on a unit; NaN where one was not timed."""
+    pair = [unit_latency(latencies, unit, method) for method in (ours, theirs)]
+    return math.nan if None in pair else pair[0] / pair[1]
 
 
 def same_network(methods: Mapping[str, Mapping]) -> tuple[str, str] | None:

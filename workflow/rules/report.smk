@@ -72,7 +72,10 @@ rule tables:
 rule claims:
     input:
         TABLE_CODE,
-        code("radar/reporting/claims.py", "radar/reporting/ablation.py", "radar/configuration.py", "workflow/scripts/claims.py"),
+        code(
+            "radar/reporting/claims.py", "radar/reporting/ablation.py", "radar/evaluation/rounds.py", "radar/configuration.py",
+            "workflow/scripts/claims.py",
+        ),
         code("config/claims.yaml", "config/published.csv"),
         RECORDS,
         SAMPLES,
