@@ -19,7 +19,7 @@ FIGURES = expand(
     suffix=["png", "pdf"],
 )
 TABLE_CODE = code(
-    *(f"radar/reporting/{name}.py" for name in ("tables", "blocks", "latex")), "radar/evaluation/bootstrap.py", "radar/evaluation/statistics.py",
+    *(f"radar/reporting/{name}.py" for name in ("arguments", "tables", "blocks", "latex")), "radar/evaluation/bootstrap.py", "radar/evaluation/statistics.py",
 )
 FIGURE_CODE = TABLE_CODE + code("radar/reporting/figures.py", "radar/reporting/significance.py", "radar/mapfile.py", "workflow/scripts/figures.py")
 RECORDS = per_dataset(f"{DETECTOR}/metrics.json", method=METHODS, seed=SEEDS)
@@ -62,6 +62,7 @@ rule tables:
         "results/tables/tables.log",
     params:
         arguments=f"{report_arguments()} {citations()}",
+        **VERSION,
     message:
         "write the tables"
     shell:
@@ -92,6 +93,7 @@ rule claims:
         arguments=report_arguments(),
         state=lambda wildcards: ablation_state(),
         ablation=lambda wildcards: "--ablation results/ablation" if ablation_state() else "",
+        **VERSION,
     message:
         "hold the papers' claims against the results"
     shell:
@@ -118,6 +120,7 @@ rule significance:
         arguments=report_arguments(),
         state=lambda wildcards: ablation_state(),
         variants=lambda wildcards: "--variants results/ablation/variants.json" if ablation_state() else "",
+        **VERSION,
     message:
         "seeds, shares of variance, ranks"
     shell:
@@ -143,6 +146,7 @@ rule figure:
     params:
         arguments=report_arguments(),
         networks=" ".join(TRAINED),
+        **VERSION,
     message:
         "draw {wildcards.figure}"
     shell:
@@ -170,6 +174,7 @@ rule maps_figure:
         data=data_folder,
         methods=f"{' '.join(METHODS)} {labels()}",
         seed=SEEDS[0],
+        **VERSION,
     message:
         "{wildcards.dataset}/{wildcards.category}: draw images, truth and maps"
     shell:
@@ -208,6 +213,7 @@ rule page:
         data=data_arguments(),
         state=lambda wildcards: ablation_state(),
         variants=lambda wildcards: "--variants results/ablation/variants.json" if ablation_state() else "",
+        **VERSION,
     message:
         "write the report"
     shell:

@@ -7,17 +7,12 @@ from pathlib import Path
 from radar.configuration import ConfigurationError, read_claims, read_published
 from radar.files import atomic
 from radar.reporting import ablation, claims, tables
+from radar.reporting.arguments import reporting_parser
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, default=Path("results"), metavar="FOLDER")
-    parser.add_argument("--datasets", nargs="+", required=True, metavar="DATASET/CATEGORY")
-    parser.add_argument("--methods", nargs="+", required=True, metavar="NAME")
-    parser.add_argument("--seeds", nargs="+", type=int, required=True, help="the first one was timed")
-    parser.add_argument("--labels", nargs="*", default=[], metavar="NAME=LABEL", help="what to call a method")
+    parser = reporting_parser(__doc__, "results/tables")
     parser.add_argument("--ablation", type=Path, metavar="FOLDER", help="results of the ablation study, if it was made")
-    parser.add_argument("--out", type=Path, default=Path("results/tables"), metavar="FOLDER")
     return parser.parse_args()
 
 
@@ -43,7 +38,7 @@ def main(args: argparse.Namespace) -> None:
         tuple(tuple(name.split("/", 1)) for name in args.datasets),
         tables.grouped(tables.read_runs(evaluated, drawn)), timings,
         read_studies(args.ablation, studies) if args.ablation else None,
-        dict(pair.split("=", 1) for pair in args.labels),
+        dict(args.labels),
     )
     made = [claims.assess(claim, results) for claim in asked]
     blocks = claims.blocks(made)

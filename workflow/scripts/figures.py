@@ -7,27 +7,17 @@ from pathlib import Path
 import pandas as pd
 
 from radar.reporting import figures, significance, tables
+from radar.reporting.arguments import add_data, add_partial, reporting_parser
 from radar.reporting.tables import InputError
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = reporting_parser(__doc__, "results/figures")
     parser.add_argument("--figure", required=True, choices=list(FIGURES))
-    parser.add_argument("--results", type=Path, default=Path("results"), metavar="FOLDER")
-    parser.add_argument("--datasets", nargs="+", required=True, metavar="DATASET/CATEGORY")
-    parser.add_argument("--methods", nargs="+", required=True, metavar="NAME", help="in the order of their colours")
-    parser.add_argument("--seeds", nargs="+", type=int, required=True, help="timing and maps are of the first")
-    parser.add_argument("--labels", nargs="*", default=[], metavar="NAME=LABEL", help="what to call a method")
     parser.add_argument("--networks", nargs="*", default=[], metavar="NAME", help="what was trained (for loss)")
-    parser.add_argument("--data", nargs="*", default=[], metavar="DATASET/CATEGORY=FOLDER",
-                        help="what image paths are relative to (for maps), where it is not data/DATASET/CATEGORY")
-    parser.add_argument("--out", type=Path, default=Path("results/figures"), metavar="FOLDER")
-    parser.add_argument("--partial", action="store_true", help="show what is there and name what is missing")
-    args = parser.parse_args()
-    for given, mark in [(name, "/") for name in args.datasets] + [(pair, "=") for pair in (*args.labels, *args.data)]:
-        if mark not in given:
-            parser.error(f"{given}: write " + ("dataset/category" if mark == "/" else "name=label"))
-    return args
+    add_data(parser)
+    add_partial(parser)
+    return parser.parse_args()
 
 
 class Source:
@@ -37,9 +27,8 @@ class Source:
         self.args = args
         self.missing: list[tables.Missing] = []
         self.unlabelled: list[str] = []
-        labels = dict(pair.split("=", 1) for pair in args.labels)
-        self.look = figures.looks(args.methods, labels)
-        self.data = dict(pair.split("=", 1) for pair in args.data)
+        self.look = figures.looks(args.methods, dict(args.labels))
+        self.data = dict(args.data)
 
     def files(self, name: str, *, methods: list[str] | None = None, seeds: list[int] | None = None,
               datasets: list[str] | None = None) -> list[Path]:

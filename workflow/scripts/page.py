@@ -13,6 +13,7 @@ from radar.data import photos
 from radar.files import atomic, sha256
 from radar.mapfile import read_maps, read_scale
 from radar.reporting import ablation, claims, figures, page, page_answer, page_pictures, significance, tables
+from radar.reporting.arguments import add_data, add_partial, reporting_parser
 from radar.reporting.page_pictures import BUDGET, Mistakes, Picture
 
 FIGURES = {
@@ -31,19 +32,12 @@ REBUILD = "snakemake --cores all results/{}"
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, default=Path("results"), metavar="FOLDER")
-    parser.add_argument("--datasets", nargs="+", required=True, metavar="DATASET/CATEGORY")
-    parser.add_argument("--methods", nargs="+", required=True, metavar="NAME", help="in this order")
-    parser.add_argument("--seeds", nargs="+", type=int, required=True, help="timing and pictures are of the first")
-    parser.add_argument("--labels", nargs="*", default=[], metavar="NAME=LABEL", help="what to call a method")
-    parser.add_argument("--data", nargs="*", default=[], metavar="DATASET/CATEGORY=FOLDER",
-                        help="what image paths are relative to, where it is not data/DATASET/CATEGORY")
+    parser = reporting_parser(__doc__, "results/report.html")
+    add_data(parser)
     parser.add_argument("--lock", type=Path, default=Path("dvc.lock"), metavar="FILE", help="DVC's hashes of the data")
-    parser.add_argument("--variants", type=Path, help="results/ablation/variants.json, where the study was made")
-    parser.add_argument("--partial", action="store_true",
-                        help="show what is there and name what is missing, without claims, statistics and figures")
-    parser.add_argument("--out", type=Path, default=Path("results/report.html"), metavar="FILE")
+    parser.add_argument("--variants", type=Path, metavar="FILE",
+                        help="results/ablation/variants.json, where the study was made")
+    add_partial(parser)  # without claims, statistics and figures, which take all results
     return parser.parse_args()
 
 
@@ -128,7 +122,7 @@ def read_verdicts(path: Path) -> pd.DataFrame:
 
 
 def main(args: argparse.Namespace) -> None:
-    labels, data = (dict(pair.split("=", 1) for pair in pairs) for pairs in (args.labels, args.data))
+    labels, folders = dict(args.labels), dict(args.data)
     where = (args.results, args.datasets, args.methods)
     evaluated, missing = tables.run_files(*where, args.seeds, "metrics.json", args.partial)
     timed, untimed = tables.run_files(*where, args.seeds[:1], "timing.json", args.partial)
@@ -169,7 +163,7 @@ def main(args: argparse.Namespace) -> None:
         verdicts=verdicts, answer=answer, answer_block=answer_block,
         overview=page.overview(runs, timings, args.methods, labels, missing),
         plane=page.plane_panels(runs, timings, looks), looks=looks,
-        datasets=[dataset(name, args, accuracy.get(name, []), labels, Path(data.get(name, f"data/{name}")))
+        datasets=[dataset(name, args, accuracy.get(name, []), labels, Path(folders.get(name, f"data/{name}")))
                   for name in known],
         mean_tables=[*tables.main_blocks(means, args.methods, labels),
                      *tables.category_blocks(runs, means, args.methods, labels)],

@@ -7,22 +7,18 @@ from pathlib import Path
 from radar.configuration import CONFIG, ConfigurationError, read_yaml
 from radar.files import atomic
 from radar.reporting import ablation, significance, tables
+from radar.reporting.arguments import reporting_parser
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, default=Path("results"), metavar="FOLDER")
-    parser.add_argument("--datasets", nargs="+", required=True, metavar="DATASET/CATEGORY")
-    parser.add_argument("--methods", nargs="+", required=True, metavar="NAME", help="rows, in this order")
-    parser.add_argument("--seeds", nargs="+", type=int, required=True)
-    parser.add_argument("--labels", nargs="*", default=[], metavar="NAME=LABEL", help="what to call a method")
-    parser.add_argument("--variants", type=Path, help="results/ablation/variants.json, where the study was made")
-    parser.add_argument("--out", type=Path, default=Path("results/tables"), metavar="FOLDER")
+    parser = reporting_parser(__doc__, "results/tables")
+    parser.add_argument("--variants", type=Path, metavar="FILE",
+                        help="results/ablation/variants.json, where the study was made")
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
-    labels = dict(pair.split("=", 1) for pair in args.labels)
+    labels = dict(args.labels)
     files, _ = tables.run_files(args.results, args.datasets, args.methods, args.seeds, "metrics.json")
     runs = tables.read_runs(files, [path.with_name("bootstrap.npz") for path in files])
     study = None

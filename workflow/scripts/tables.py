@@ -6,26 +6,17 @@ from pathlib import Path
 
 from radar.files import atomic, write_json
 from radar.reporting import tables
+from radar.reporting.arguments import add_partial, named, reporting_parser
 
 MOST = 6  # datasets that the terminal shows one by one
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, default=Path("results"), metavar="FOLDER")
-    parser.add_argument("--datasets", nargs="+", required=True, metavar="DATASET/CATEGORY")
-    parser.add_argument("--methods", nargs="+", required=True, metavar="NAME", help="rows, in this order")
-    parser.add_argument("--seeds", nargs="+", type=int, required=True, help="the first one was timed")
-    parser.add_argument("--labels", nargs="*", default=[], metavar="NAME=LABEL", help="what to call a method")
-    parser.add_argument("--citations", nargs="*", default=[], metavar="NAME=TEXT", help="what a method is cited as")
-    parser.add_argument("--out", type=Path, default=Path("results/tables"), metavar="FOLDER")
-    parser.add_argument("--partial", action="store_true", help="show what is there and name what is missing")
-    args = parser.parse_args()
-    pairs = [*args.labels, *args.citations]
-    for given, mark in [(name, "/") for name in args.datasets] + [(pair, "=") for pair in pairs]:
-        if mark not in given:
-            parser.error(f"{given}: write " + ("dataset/category" if mark == "/" else "name=text"))
-    return args
+    parser = reporting_parser(__doc__, "results/tables")
+    parser.add_argument("--citations", nargs="*", default=[], type=named, metavar="NAME=TEXT",
+                        help="what a method is cited as")
+    add_partial(parser)
+    return parser.parse_args()
 
 
 def data_warnings(results: Path, pair: str) -> list[str]:
@@ -38,7 +29,7 @@ def data_warnings(results: Path, pair: str) -> list[str]:
 
 
 def main(args: argparse.Namespace) -> None:
-    labels, citations = (dict(pair.split("=", 1) for pair in pairs) for pairs in (args.labels, args.citations))
+    labels, citations = dict(args.labels), dict(args.citations)
     where = (args.results, args.datasets, args.methods)
     evaluated, missing = tables.run_files(*where, args.seeds, "metrics.json", args.partial)
     drawn, _ = tables.run_files(*where, args.seeds, "bootstrap.npz", args.partial)
