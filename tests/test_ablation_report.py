@@ -374,7 +374,7 @@ def test_ranges(chosen, text):
 @pytest.mark.parametrize("value, text", [(0.0312, "+.031"), (-0.12, "-.120"), (0.0001, "+.000"), (-0.0001, "-.000"),
                                          (0.0, ".000"), (1.0, "+1.000")])
 def test_signed(value, text):
-    assert ablation_tables.signed(value) == text
+    assert tables.signed(value) == text
 
 
 # Text
@@ -440,7 +440,7 @@ def test_paragraph_of_the_example_speaks_of_every_topic(study, table, compared):
         line = next(line for line in text.splitlines() if line.startswith(start))
         word = ("worse" if row.difference_high < 0 else "better" if row.difference_low > 0 else
                 "within chance of the best")
-        assert line.endswith(f"is {word} ({ablation_tables.with_interval(*row[12:15])}).")
+        assert line.endswith(f"is {word} ({tables.with_interval(*row[12:15])}).")
 
 
 def test_a_curve_over_the_budget_that_is_flat_names_nobody(tmp_path):
@@ -486,7 +486,7 @@ def test_bold_stands_where_the_difference_is_above_chance_only(study, table):
     for row in table.dropna(subset="difference_low").query("study == 'readings' and dataset == 'printed'").itertuples():
         if row.metric == "image_auroc":
             label = row.series.replace("|", "/")
-            assert ("**" + ablation_tables.with_interval(*row[11:14]) in rows[label]) == (row.difference_low > 0)
+            assert ("**" + tables.with_interval(*row[11:14]) in rows[label]) == (row.difference_low > 0)
 
 
 def test_a_failed_variant_has_dashes_and_a_footnote(study, table):

@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 
 import pandas as pd
 
@@ -22,6 +21,7 @@ from radar.reporting.tables import (
     rounded,
     short,
     to_markdown,
+    with_interval,
 )
 
 REBUILD = "snakemake --cores all results/tables/ablation.md"
@@ -176,15 +176,6 @@ def metric_label(metric: str) -> str:
 def number(value: float | None) -> str:
     """A number without needless digits: 0.05, 1, 25, 153600; a dash for None."""
     return DASH if value is None or pd.isna(value) else f"{value:.10g}"
-
-
-def signed(value: float) -> str:
-    """Three decimals with a sign, without the leading zero: +.031, -.120; 0 itself has no sign."""
-    return ".000" if value == 0 else re.sub(r"^([+-])0\.", r"\1.", f"{value:+.3f}")
-
-
-def with_interval(value: float, low: float, high: float) -> str:
-    return signed(value) + ("" if math.isnan(low) else f" [{signed(low)}, {signed(high)}]")
 
 
 def percent_of(share: float) -> str:

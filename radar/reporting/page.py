@@ -19,7 +19,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from radar.reporting.figures import Look
-from radar.reporting.page_answer import Latencies, unit_latency, units
+from radar.reporting.page_answer import Latencies, minus, unit_latency, units
 from radar.reporting.page_pictures import Mistakes, Picture
 from radar.reporting.page_plots import SHAPES, Dots, Panel, Point, dots, plane
 from radar.reporting.tables import (
@@ -31,6 +31,7 @@ from radar.reporting.tables import (
     Run,
     best_significant,
     cell,
+    device_text,
     grouped,
     percent,
     rate_interval,
@@ -260,18 +261,13 @@ def measured_text(row) -> str:
     """measured, low, high and unit of a row of claims.csv; empty if nothing was measured."""
     if math.isnan(row.measured):
         return ""
-    span = "" if math.isnan(row.low) or math.isnan(row.high) else f" [{signed(row.low)}, {signed(row.high)}]"
-    return f"{signed(row.measured)}{span} {row.unit}"
+    span = "" if math.isnan(row.low) or math.isnan(row.high) else f" [{rounded(row.low)}, {rounded(row.high)}]"
+    return minus(f"{rounded(row.measured)}{span}") + f" {row.unit}"
 
 
 def published_text(row) -> str:
     """The published value of a row of claims.csv with where it stands; empty if there is none."""
     return f"{row.published} {row.published_unit} ({row.source}; {row.evidence})" if row.published else ""
-
-
-def signed(value: float) -> str:
-    """Three significant digits of a number of either sign."""
-    return f"−{rounded(-value)}" if value < 0 else rounded(value)
 
 
 def module_text(path: Path) -> tuple[str, str]:
@@ -354,7 +350,5 @@ def environment(runs: Sequence[Run], timings: Sequence[dict]) -> list[tuple[str,
             for package, version in (source.get("versions") or {}).items():
                 found.setdefault(package, {})[version] = None
     for one in timings:
-        threads = one.get("threads")
-        found["device"][f"{one.get('device_name') or one['device']}"
-                        + (f", {threads} thread{'s' * (threads != 1)}" if threads else "")] = None
+        found["device"][device_text(one)] = None
     return [(name, ", ".join(values)) for name, values in found.items() if values]

@@ -17,7 +17,8 @@ from radar.reporting.tables import (
     grouped,
     mean_over_categories,
     seed_mean,
-    short,
+    signed,
+    with_interval,
 )
 
 METRIC = "image_auroc"
@@ -175,8 +176,8 @@ def _span(found: Mapping[tuple[str, str], Contrast]) -> str:
     values = [one.difference for one in found.values()]
     if len(values) == 1:
         (only,) = found.values()
-        return signed(values[0]) + ("" if math.isnan(only.low) else f" [{signed(only.low)}, {signed(only.high)}]")
-    return f"{signed(min(values))} to {signed(max(values))}, {signed(float(np.mean(values)))} on average"
+        return minus(with_interval(values[0], only.low, only.high))
+    return minus(f"{signed(min(values))} to {signed(max(values))}, {signed(float(np.mean(values)))} on average")
 
 
 def _cost(found: Mapping[tuple[str, str], Contrast]) -> str:
@@ -187,14 +188,12 @@ def _cost(found: Mapping[tuple[str, str], Contrast]) -> str:
     return f", at {low if low == high else f'{low} to {high}'} times the latency"
 
 
-def signed(value: float) -> str:
-    """Three decimals with a sign: +.034, −.120, .000."""
-    text = short(abs(value))
-    return text if text == ".000" else ("+" if value > 0 else "−") + text
+def minus(text: str) -> str:
+    """A number with a minus sign in place of a hyphen."""
+    return text.replace("-", "−")
 
 
 def _cells(one: Contrast, name: Mapping[str, str], named: bool) -> list[Cell]:
-    span = "" if math.isnan(one.low) else f" [{signed(one.low)}, {signed(one.high)}]"
     return [*([Cell(f"{name[one.ours]} − {name[one.theirs]}")] if named else []),
-            Cell(f"{signed(one.difference)}{span}", bold=one.verdict != "within chance"),
+            Cell(minus(with_interval(one.difference, one.low, one.high)), bold=one.verdict != "within chance"),
             Cell(DASH if math.isnan(one.ratio) else f"{one.ratio:.2f}")]

@@ -414,6 +414,16 @@ def rounded(value: float | None) -> str:
     return "0" if value == 0 else f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
 
 
+def signed(value: float) -> str:
+    """Three decimals with a sign, without the leading zero: +.031, -.120; 0 itself has no sign."""
+    return ".000" if value == 0 else re.sub(r"^([+-])0\.", r"\1.", f"{value:+.3f}")
+
+
+def with_interval(value: float, low: float, high: float) -> str:
+    """A signed number with its interval in brackets, where that is known."""
+    return signed(value) + ("" if math.isnan(low) else f" [{signed(low)}, {signed(high)}]")
+
+
 def percent(rate: float) -> str:
     return f"{100 * rate:g} %"
 
@@ -626,7 +636,7 @@ def _timing_caption(records: Sequence[dict]) -> tuple[list[str], list[str]]:
     """Caption lines (the device first), and warnings."""
     if not records:
         return ["No method was timed."], []
-    devices = list(dict.fromkeys(_device(record) for record in records))
+    devices = list(dict.fromkeys(device_text(record) for record in records))
     shapes = dict.fromkeys("×".join(map(str, record["image_shape"])) for record in records if record.get("image_shape"))
     lines = [f"Timed on {'; '.join(devices)}."]
     if shapes:
@@ -638,7 +648,8 @@ def _timing_caption(records: Sequence[dict]) -> tuple[list[str], list[str]]:
     return lines, [mixed] * (len(devices) > 1) + [busy] * (others > BUSY)
 
 
-def _device(record: dict) -> str:
+def device_text(record: dict) -> str:
+    """Kind and name of the device of a timing, and its threads."""
     threads, name = record.get("threads"), record.get("device_name")
     text = record["device"] if name in (None, "", record["device"]) else f"{record['device']} ({name})"
     return text if threads is None else f"{text}, {threads} thread{'s' * (threads != 1)}"
