@@ -322,6 +322,16 @@ def class_files(reference: str, source: str) -> list[Path]:
     return found
 
 
+def version(own: Iterable[Path] = ()) -> str:
+    """A hash that changes with any file of the suite's code and settings, and with any of the user's files `own`."""
+    digest = hashlib.sha256()
+    files = {path for folder in ("radar", "baselines", "config", "workflow") for path in (ROOT / folder).rglob("*")
+             if path.is_file() and "__pycache__" not in path.parts}
+    for path in sorted(files | {Path(name).resolve() for name in own}):
+        digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
 def check_disk(folder: Path, gigabytes: float) -> None:
     """Raise ConfigurationError if the disk of `folder` has less than so much room."""
     free = shutil.disk_usage(folder).free / 2**30

@@ -56,6 +56,7 @@ rule ablate:
         longest_side=config["longest_side"] or 0,
         training=as_json(config["training"]),
         device=config["device"],
+        **VERSION,
     resources:
         gpu=GPU,
         mem_mb=2000,
@@ -94,6 +95,8 @@ rule ablation_report:
         expand("results/figures/ablation_{study}.{suffix}", study=STUDIES, suffix=["png", "pdf"]),
     log:
         "results/tables/ablation.log",
+    params:
+        **VERSION,
     message:
         "write the ablation's tables and figures"
     shell:

@@ -1,6 +1,7 @@
 # Helpers of the rules: what the configuration means, and which files of the packages a result depends on.
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 sys.path.insert(0, workflow.basedir)
 from radar import configuration
@@ -63,9 +65,17 @@ wildcard_constraints:
 def code(*names):
     """Files of the packages: a change in one of them recomputes what depends on it, and nothing else.
 
-    They are local wherever the results are kept.
+    They are local wherever the results are kept. Where jobs share no file system with this machine, Snakemake would keep
+    a job with a local input here: there code is no input, and VERSION stands for all of it.
     """
-    return [local(str(Path(workflow.basedir, name))) for name in names]
+    return [local(str(Path(workflow.basedir, name))) for name in names] if SHARED else []
+
+
+SHARED = SharedFSUsage.INPUT_OUTPUT in workflow.storage_settings.shared_fs_usage
+# a parameter of all rules that take code
+VERSION = {} if SHARED else {"version": configuration.version(file for files in CLASS_FILES.values() for file in files)}
+if not SHARED:  # jobs run the code that is sent with them, not that of their image
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")]))
 
 
 READING_CODE = code("radar/data/images.py", "radar/data/photos.py")

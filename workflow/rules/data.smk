@@ -2,6 +2,9 @@
 # from the manifest: one row per image with its sha256, written once the data have passed every check. A `dvc checkout`
 # of the same bytes reruns nothing; originals and photographs are read again when a file's time has changed.
 
+localrules: prepare  # DVC needs this repository and its cache, which jobs elsewhere may not see
+
+
 rule prepare:
     input:
         LISTING_CODE,
@@ -15,6 +18,7 @@ rule prepare:
         dataset="|".join(configuration.generated_datasets()),
     params:
         folder=data_folder,
+        **VERSION,
     resources:
         dvc=1,
     priority: 100
@@ -39,6 +43,7 @@ rule read_data:
         source=lambda wildcards: origin_of(wildcards).source,
         settings=lambda wildcards: as_json(origin_of(wildcards).settings),
         state=lambda wildcards: images_state(wildcards.dataset, wildcards.category),
+        **VERSION,
     priority: 100  # what is wrong with the data is told before the first training
     threads: workflow.cores
     message:

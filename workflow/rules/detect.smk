@@ -4,8 +4,8 @@ rule fit_and_score:
     input:
         SCORING_CODE,
         lambda wildcards: method_code(wildcards.method),
+        code("config/methods/{method}.yaml"),
         predictor_files,
-        method=local("config/methods/{method}.yaml"),
         manifest=f"{RUN}/manifest.csv",
     output:
         f"{DETECTOR}/scores.csv",
@@ -23,6 +23,7 @@ rule fit_and_score:
         longest_side=config["longest_side"] or 0,
         training=as_json(config["training"]),
         device=config["device"],
+        **VERSION,
     resources:
         gpu=GPU,
         mem_mb=1500,
@@ -32,7 +33,7 @@ rule fit_and_score:
     message:
         "{wildcards.dataset}/{wildcards.category} seed {wildcards.seed}: fit and score {wildcards.method}"
     shell:
-        "{PYTHON} workflow/scripts/detect.py --method {input.method} --manifest {input.manifest} "
+        "{PYTHON} workflow/scripts/detect.py --method config/methods/{wildcards.method}.yaml --manifest {input.manifest} "
         "--data {params.data} --calibration-fraction {params.fraction} --false-positive-rate {params.rate} "
         "--longest-side {params.longest_side} --training {params.training:q} --seed {wildcards.seed} --device {params.device} "
         "--threads {threads} --out $(dirname {output[0]}) 2>&1 | tee {log}"

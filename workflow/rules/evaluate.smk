@@ -15,6 +15,7 @@ rule evaluate:
         data=data_folder,
         protocol=as_json(config["protocol"]),
         longest_side=config["longest_side"] or 0,
+        **VERSION,
     resources:
         mem_mb=1500,
     threads: 1
@@ -41,6 +42,7 @@ rule overlays:
         f"{DETECTOR}/overlays.log",
     params:
         data=data_folder,
+        **VERSION,
     message:
         "{wildcards.dataset}/{wildcards.category} seed {wildcards.seed}: decisions and overlays of {wildcards.method}"
     shell:

@@ -18,6 +18,7 @@ rule time_methods:
         settings=as_json(config["timing"]),
         longest_side=config["longest_side"] or 0,
         device=config["device"],
+        **VERSION,
     resources:
         gpu=GPU,
         mem_mb=2000,

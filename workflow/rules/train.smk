@@ -18,6 +18,7 @@ rule train_noise_predictor:
         fraction=config["protocol"]["calibration_fraction"],
         longest_side=config["longest_side"] or 0,
         device=config["device"],
+        **VERSION,
     resources:
         gpu=GPU,
         mem_mb=1500,
