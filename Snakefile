@@ -35,4 +35,4 @@ onsuccess:
 
 
 onerror:
-    write_partial_tables()
+    tell_failure(log)

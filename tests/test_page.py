@@ -240,8 +240,8 @@ def results(tree) -> Path:  # noqa: F811
 
 def write(folder: Path, **changes) -> str:
     options = {"results": folder / "results", "datasets": DATASETS, "methods": METHODS, "seeds": SEEDS,
-               "labels": [f"{name}={label}" for name, label in LABELS.items()],
-               "data": [f"{pair}={folder / 'data' / pair}" for pair in DATASETS], "lock": ROOT / "dvc.lock",
+               "labels": list(LABELS.items()),
+               "data": [(pair, str(folder / "data" / pair)) for pair in DATASETS], "lock": ROOT / "dvc.lock",
                "variants": None, "partial": False, "out": folder / "report.html"}
     SCRIPT.main(argparse.Namespace(**options | changes))
     return (folder / "report.html").read_text(encoding="utf-8")

@@ -19,6 +19,11 @@ def run(method: str, value: float, pair: str = "a/b", seed: int = 0, metric: str
     return Run(record, {} if draws is None else {metric: draws})
 
 
+def scored(text: str) -> dict:
+    """Of a record, where it came from: the hash of its scores."""
+    return {"inputs_sha256": {"scores": text}}
+
+
 def many(datasets: int, methods: str = "abcdef") -> list[Run]:
     """Method a is best on every dataset, f worst."""
     return [run(name, 0.9 - 0.1 * place + 0.01 * number, f"d{number}/all")
@@ -54,10 +59,11 @@ def test_a_dataset_that_lacks_a_method_is_no_block():
 def test_seeds_and_test_set_share_the_variance_and_redraws_take_their_part():
     rng = np.random.default_rng(0)
     pair, setting = ("a", "b"), {"class": "C", "noise_predictor": "p"}
-    seeds = [run("m", value, seed=i, draws=value + rng.normal(0, 0.02, 2000))
+    seeds = [run("m", value, seed=i, draws=value + rng.normal(0, 0.02, 2000), provenance=scored(f"seed {i}"))
              for i, value in enumerate((0.6, 0.7, 0.8))]
     noise = rng.normal(0, 0.02, 2000)  # the same for all redraws: they differ by their noise alone
-    redraws = {f"v{i}": run(f"v{i}", value, draws=value + noise) for i, value in enumerate((0.58, 0.60, 0.62))}
+    redraws = {f"v{i}": run(f"v{i}", value, draws=value + noise, provenance=scored(scores))
+               for i, (value, scores) in enumerate(((0.58, "other"), (0.60, "seed 0"), (0.62, "third")))}
     entries = tuple(Entry("redraw", "s", None, name, 1, setting | {"settings": {"t": 1, "first_draw": i}}, ("a/b",))
                     for i, name in enumerate(redraws))
     study = Study("redraw", "t", None, False, ("image_auroc",), "redraw", entries)
@@ -71,6 +77,10 @@ def test_seeds_and_test_set_share_the_variance_and_redraws_take_their_part():
     assert row.share_test + row.share_seed == pytest.approx(1)
     assert row.share_noise == pytest.approx(0.0004 / 0.01, rel=0.1)
     [other] = significance.table(seeds, {"m": method | {"settings": {"t": 2}}}, ablation).itertuples()
+    assert math.isnan(other.share_noise) and other.share_seed == row.share_seed
+    trained_anew = [run("m", one.record["metrics"]["image_auroc"], seed=one.record["seed"],
+                        draws=one.draws["image_auroc"], provenance=scored("new")) for one in seeds]
+    [other] = significance.table(trained_anew, {"m": method}, ablation).itertuples()
     assert math.isnan(other.share_noise) and other.share_seed == row.share_seed
     assert significance.seed_values(seeds)["value"].tolist() == [0.6, 0.7, 0.8]
 

@@ -277,6 +277,8 @@ def test_own_photographs_of_mixed_sizes_and_a_method_that_fails(run):
     assert result.returncode == 1
     table = (folder / "results/partial/main.md").read_text()
     assert "broken" in table and "the lens cap is on" in table and "folder/mine" in table
+    end = result.stdout.partition("Exiting because a job execution failed")[2]
+    assert re.search(r"\nresults/folder/mine/broken/seed0/detect\.log: .*the lens cap is on\n", end), end
     failure = json.loads((folder / "results/folder/mine/broken/seed0/failure.json").read_text())
     assert failure == {"dataset": "folder", "category": "mine", "method": "broken", "seed": 0,
                        "reason": "RuntimeError: the lens cap is on",

@@ -40,20 +40,29 @@ def seed_values(runs: Sequence[Run]) -> pd.DataFrame:
                          if (value := run.value(metric)) is not None], columns=SEEDS)
 
 
-def noise_variance(ablation: Ablation | None, method: dict, pair: tuple[str, str], metric: str) -> float:
+def noise_variance(ablation: Ablation | None, method: dict, runs: Sequence[Run], metric: str) -> float:
     """Variance of a metric over redraws of the noise at test time, of the same trained method; NaN without redraws.
 
-    method: as its YAML is. As with seeds, what the finite test set gives is taken off, so that it can be negative.
+    method: as its YAML is; runs: its seeds on a dataset. One of the redraws must have a run's very scores: else data or
+    training have changed since. As with seeds, what the finite test set gives is taken off, so that it can be negative.
     """
+    pair = runs[0].record["dataset"], runs[0].record["category"]
     for study in ablation.studies.values() if ablation else ():
         if study.kind != "redraw":
             continue
         ours = [entry.variant for entry in study.on(pair).entries
                 if _without_draw(entry.method) == _without_draw(method)]
-        runs = [run for name in dict.fromkeys(ours) for run in applicable(ablation.of(pair, name), metric)[:1]]
-        if len(runs) > 1 and all(metric in run.draws for run in runs):
-            return statistics.variance([run.value(metric) for run in runs], [run.draws[metric] for run in runs]).seed
+        redraws = [run for name in dict.fromkeys(ours) for run in applicable(ablation.of(pair, name), metric)[:1]]
+        if len(redraws) > 1 and all(metric in run.draws for run in redraws) and {*map(_scores, redraws)} & {
+                *map(_scores, runs)} - {None}:
+            return statistics.variance([run.value(metric) for run in redraws],
+                                       [run.draws[metric] for run in redraws]).seed
     return math.nan
+
+
+def _scores(run: Run) -> str | None:
+    """The hash of the scores that a run was evaluated from."""
+    return ((run.record.get("provenance") or {}).get("inputs_sha256") or {}).get("scores")
 
 
 def _without_draw(method: dict) -> tuple:
@@ -80,7 +89,7 @@ def table(runs: Sequence[Run], methods: dict[str, dict], ablation: Ablation | No
                 parts = [math.nan] * 6
                 if all(metric in run.draws for run in valid):
                     found = statistics.variance(values, [run.draws[metric] for run in valid])
-                    noise = noise_variance(ablation, methods.get(method, {}), pair, metric)
+                    noise = noise_variance(ablation, methods.get(method, {}), valid, metric)
                     parts = _parts(found, noise)
                 rows.append((*pair, method, metric, np.mean(values), *statistics.t_interval(values), len(values),
                              *parts))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -244,11 +245,22 @@ def data_arguments():
     return "--data " + " ".join(shlex.quote(f"{name}={origin(name).folder}") for name in DATASETS)
 
 
-def write_partial_tables():
-    """After a failure: tables and report of what is there, beside the real ones, naming what is missing."""
+def failures(logs):
+    """A line per failed job that Snakemake's own logs tell of: its log file, and that file's last line."""
+    text = "\n".join(Path(log).read_text() for log in logs)
+    for name in dict.fromkeys(re.findall(r"(?m)^ +log: (.+?) \(check log file", text)):
+        if Path(name).is_file():
+            lines = Path(name).read_text(errors="replace").split("\n")
+            yield f"{name}: {next((line for line in reversed(lines) if line.strip()), 'it wrote nothing')}"
+
+
+def tell_failure(logs):
+    """After a failure: what failed and why, and tables and report of what is there, beside the real ones."""
+    print("\n".join(["", *failures(logs)]))
     command = f"{PYTHON} workflow/scripts/tables.py --partial {report_arguments()} {citations()} --out results/partial"
     if subprocess.run(command, shell=True).returncode != 0:
         return
     command = f"{PYTHON} workflow/scripts/page.py --partial {report_arguments()} {data_arguments()} --out results/partial/report.html"
     page = ", report.html" if subprocess.run(command, shell=True, stdout=subprocess.DEVNULL).returncode == 0 else ""
-    print(f"Some jobs failed (see above and results/**/*.log). What is there: results/partial/main.md{page}")
+    earlier = "; results/tables and figures are an earlier run's" * Path("results/tables/main.md").exists()
+    print(f"Some jobs failed or were stopped. What is there: results/partial/main.md{page}{earlier}")
