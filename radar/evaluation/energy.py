@@ -49,7 +49,10 @@ def _nvml_meter(device: torch.device) -> EnergyMeter:
     nvml = ctypes.CDLL("libnvidia-ml.so.1")  # comes with the driver, needs no package
 
     def call(name: str, *arguments: object) -> None:
-        if code := getattr(nvml, name)(*arguments):
+        function = getattr(nvml, name, None)
+        if function is None:
+            raise OSError(f"the GPU's driver has no {name}")
+        if code := function(*arguments):
             raise OSError(f"{name} of the GPU's driver gives error {code}")
 
     handle = ctypes.c_void_p()
