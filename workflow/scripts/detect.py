@@ -25,7 +25,8 @@ from radar.scoring import check_seam, choose_device, image_set, prepare_torch, s
 from radar.training import Training, exclusive, forget_checkpoint
 
 # What a user can mend, and what says so in one line; anything else shows where it was raised, too.
-EXPECTED = (manifest.DatasetError, SeamError, FeatureError, OSError, RuntimeError, FloatingPointError)
+OURS = (manifest.DatasetError, SeamError, FeatureError)  # their text says all
+EXPECTED = (*OURS, OSError, RuntimeError, FloatingPointError)
 
 
 def images_of(arguments: argparse.Namespace) -> dict[str, ImageSet]:
@@ -108,9 +109,10 @@ def fit_and_score(method: dict, name: str, images: dict[str, ImageSet], predicto
 def record_failure(out: Path, error: BaseException, log: Path) -> None:
     """Leave out/failure.json: what failed, why, and where the log is."""
     dataset, category, method, run = out.parts[-4:]
+    reason = "" if isinstance(error, OURS) else f"{type(error).__name__}: "
     write_json(out / "failure.json", {
         "dataset": dataset, "category": category, "method": method, "seed": int(run.removeprefix("seed")),
-        "reason": f"{type(error).__name__}: {' '.join(str(error).split())}"[:500], "log": str(log)})
+        "reason": f"{reason}{' '.join(str(error).split())}"[:500], "log": str(log)})
 
 
 def main(arguments: argparse.Namespace) -> None:
