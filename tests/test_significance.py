@@ -85,6 +85,13 @@ def test_seeds_and_test_set_share_the_variance_and_redraws_take_their_part():
     assert significance.seed_values(seeds)["value"].tolist() == [0.6, 0.7, 0.8]
 
 
+def test_the_caption_counts_the_seeds_of_what_is_shown():
+    runs = [run("m", 0.6 + 0.1 * seed, seed=seed, draws=np.full(50, 0.6)) for seed in (0, 1)]
+    runs[0].record["metrics"]["precision"] = 0.5  # nothing was called anomalous with the other seed
+    [block] = significance.statistics_blocks(significance.table(runs, {"m": {}}), ["m"], {})
+    assert block.caption[0].startswith("2 seeds. From 2 seeds a deviation is known to a factor of 0.45 to 31.9")
+
+
 def test_a_false_positive_rate_of_zero_is_not_certain():
     runs = [run("m", 0.0, seed=seed, metric="false_positive_rate_measured", n_test_normal=20, draws=np.zeros(50))
             for seed in (0, 1)]

@@ -150,7 +150,7 @@ def statistics_blocks(table: pd.DataFrame, methods: Sequence[str], labels: dict[
         shown = [(metric, label) for metric, label in METRICS if metric in set(ours["metric"])]
         columns = [(label, name, f"{label}: {name}") for _, label in shown
                    for name in ("mean", "test set", "seed", "noise")]
-        n = sorted(set(ours["n_seeds"]))
+        n = sorted(set(ours.loc[ours["metric"].isin([metric for metric, _ in shown]), "n_seeds"]))
         caption = f"{' or '.join(map(str, n))} seed{'s' * (n != [1])}."
         if n[0] > 1:
             low, high = statistics.deviation_factors(n[0])
