@@ -13,13 +13,13 @@ from pathlib import Path
 if __name__ == "__main__":
     folder = Path(".snakemake")
     folder.mkdir(exist_ok=True)
-    snakemake = [sys.executable, "-m", "snakemake", "--cores", "all", *sys.argv[1:]]
+    snakemake = [sys.executable, "-m", "snakemake", "--cores", "all"]
     lock = open(folder / "run.lock", "w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         sys.exit("radar-bench: another `make run` is at work in this folder; wait for it or stop it")
     if any((folder / "locks").glob("*")):
-        subprocess.run([*snakemake, "--unlock"], capture_output=True)
+        subprocess.run([*snakemake, "--unlock", *sys.argv[1:]], capture_output=True)
     os.set_inheritable(lock.fileno(), True)  # Snakemake holds it from here on, whatever becomes of make
-    os.execv(sys.executable, snakemake)
+    os.execv(sys.executable, [*snakemake, *sys.argv[1:]])
