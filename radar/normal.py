@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from radar.detector import SeamError
+
 
 @dataclass(frozen=True)
 class Normal:
@@ -15,14 +17,22 @@ class Normal:
 
     @classmethod
     def fit(cls, features: Tensor) -> "Normal":
-        """From features [N, D] of normal images; the covariance is shrunk after Ledoit & Wolf (2004)."""
+        """From features [N, D] of normal images; the covariance is shrunk after Ledoit & Wolf (2004).
+
+        Raises SeamError for fewer than two.
+        """
         from sklearn.covariance import ledoit_wolf  # a second to import, and not needed to predict
 
+        if len(features) < 2:
+            raise SeamError(f"to judge by a normal distribution takes 2 normal training images, not {len(features)}")
         x = features.double().cpu()
         mean = x.mean(0)
         scale = (x - mean).square().mean(0).sqrt().clamp(min=1e-12)  # shrinkage needs numbers of one size
         covariance, _ = ledoit_wolf(((x - mean) / scale).numpy(), assume_centered=True)
-        factor = torch.linalg.cholesky(torch.linalg.inv(torch.from_numpy(covariance)))
+        covariance = torch.from_numpy(covariance)
+        if torch.linalg.eigvalsh(covariance)[0] < 1e-6:  # of two or three images the shrinkage is no estimate
+            covariance = 0.9 * covariance + 0.1 * torch.eye(len(covariance), dtype=torch.float64)
+        factor = torch.linalg.cholesky(torch.linalg.inv(covariance))
         return cls(mean.to(features.device), (factor.T / scale).to(features.device))
 
     def distance(self, features: Tensor) -> Tensor:

@@ -11,18 +11,23 @@ import torch
 from torch import Tensor
 
 from radar.data.images import ImageSet, to_unit
+from radar.detector import SeamError
 from radar.synthetic import paste
 
 HELD_OUT = 24  # images at most that are scored
 FITTED = 48    # images at most that the candidates are fitted on
+FEWEST = 4     # two to fit a distribution, two to judge by
 
 
 def separation(detector, normal: ImageSet) -> int:
     """The index of the best of `detector.candidates` on normal training images: see the module.
 
     detector: has candidates, _take(index), _fit_batches(batches), whose argument gives them each time anew, and
-    predict(images).
+    predict(images). Raises SeamError for fewer than FEWEST images.
     """
+    if len(normal) < FEWEST:
+        raise SeamError(f"a choice without labels takes {FEWEST} normal training images, half of them to judge by, not "
+                        f"{len(normal)}")
     order = np.random.default_rng(detector.seed).permutation(len(normal))
     half = len(normal) // 2
     fitted = _batches(normal, order[:half][:FITTED], detector.device)

@@ -153,6 +153,14 @@ def test_radar_chooses_the_reading_that_separates_pasted_defects():
     assert torch.equal(restored.predict(x).score, radar.predict(x).score) and restored.t == 50
 
 
+def test_too_few_normal_images_to_choose_or_judge_by_are_refused_in_one_line():
+    with pytest.raises(SeamError, match="takes 4 normal training images, half of them to judge by, not 3"):
+        RADAR(choose={"t": [1, 50]}, noise_predictor=ideal()).fit(Tensors(uint8_images(3)))
+    RADAR(detection="normal", choose={"t": [1, 50]}, noise_predictor=ideal()).fit(Tensors(uint8_images(4)))
+    with pytest.raises(SeamError, match="takes 2 normal training images, not 1"):
+        RADAR(detection="normal", noise_predictor=ideal()).fit(Tensors(uint8_images(1)))
+
+
 def test_candidates_are_the_combinations_that_exist():
     radar = RADAR(choose={"input": ["noised", "scaled"], "map": ["noise", "residual"], "t": [1, 2]},
                   noise_predictor=ideal())
