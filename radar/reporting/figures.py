@@ -516,7 +516,7 @@ def kind_of(row) -> str:
     """What a row of a manifest is called."""
     if row.label == -1:
         return Path(row.path).name
-    return "normal" if row.label == 0 else f"{row.defect} {severity_text(row.severity)}"
+    return "normal" if row.label == 0 else f"{row.defect} {severity_text(row.severity)}".strip()
 
 
 @styled

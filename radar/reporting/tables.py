@@ -644,7 +644,7 @@ def _timing_caption(records: Sequence[dict]) -> tuple[list[str], list[str]]:
     mixed = "Warning: not all methods were timed on the same device and threads; do not compare their times."
     others = max(record.get("cores_of_others") or 0.0 for record in records)
     busy = (f"Warning: other processes used {others:.1f} cores while this was timed, so that the times are too long, "
-            "up to a hundredfold; time it again on an idle machine: snakemake --cores all --forcerun time_methods")
+            "up to a hundredfold; time it again on an idle machine: the same command with --forcerun time_methods")
     return lines, [mixed] * (len(devices) > 1) + [busy] * (others > BUSY)
 
 
@@ -693,7 +693,8 @@ def to_markdown(title: str, legend: Sequence[str], blocks: Sequence[Block], rebu
         return [clean(label) + "".join(f" [{number}]" for number in numbers),
                 *(f"**{cell.plain()}**" if cell.bold else cell.plain() for cell in cells)]
 
-    parts = [f"# {title}", f"Rebuild with `{rebuild}`.", "\n".join(f"- {line}" for line in legend)]
+    parts = [f"# {title}", f"Rebuild with `{rebuild}` and the `--config` of the run, if it had one.",
+             "\n".join(f"- {line}" for line in legend)]
     for block in blocks:
         lines = [" ".join(map(clean, block.caption)), *(f"**{clean(line)}**" for line in block.warnings)]
         parts += [f"## {clean(block.title)}", "\n\n".join(lines)]

@@ -24,8 +24,10 @@ if __name__ == "__main__":
     except manifest.DatasetError as error:
         shown = error.problems[:40]
         print(*shown, sep="\n", file=sys.stderr)
-        more = f", {len(shown)} of them above" * (len(error.problems) > len(shown))
-        sys.exit(f"{name}: {len(error.problems)} error(s) in the data{more}; python -m radar check {name} shows all")
+        # the last line is what a failed run ends with
+        rest = len(error.problems) - 1
+        more = f"; and {rest} more: {Path(sys.executable)} -m radar check {name} shows all" if rest else ""
+        sys.exit(f"{name}: {shown[0]}{more}")
     write_json(arguments.out.with_name("check.json"), {
         "images": len(table), "warnings": [problem.line for problem in report.of("warning")],
         "summary": check.summary(report.of("warning"))})

@@ -61,7 +61,7 @@ def mistakes(run: Path, manifest: pd.DataFrame, data: Path, label: str, most: in
         uri, size = page_pictures.thumbnail(image, found, description["map_threshold"], mask, side)
         kind = figures.kind_of(row)
         one = Picture(uri, size, f"{kind} image {path}, and the same under {label}'s map",
-                      f"{kind}, score {row.score:.3g}, threshold {threshold:.3g}")
+                      f"{kind}, score {row.score:.3g}, threshold {threshold:.3g}, {Path(path).name}")
         shown[path] = page_pictures.decision(one, row.label, row.score, threshold)
     return Mistakes(label, *([shown[path] for path in kinds[kind]["path"]]
                              for kind in ("normal", "anomalous", "unlabelled")))
@@ -159,7 +159,8 @@ def main(args: argparse.Namespace) -> None:
     n_seeds = len(args.seeds)
     text = page.render(page.Page(
         title="RADAR-bench: results",
-        subtitle=f"{len(args.methods)} methods, {', '.join(args.datasets)}, {n_seeds} seed{'s' * (n_seeds != 1)}.",
+        subtitle=f"{len(args.methods)} methods, {', '.join(args.datasets)}, {n_seeds} seed{'s' * (n_seeds != 1)}. "
+                 "Commands on this page take the --config of the run, if it had one.",
         verdicts=verdicts, answer=answer, answer_block=answer_block,
         overview=page.overview(runs, timings, args.methods, labels, missing),
         plane=page.plane_panels(runs, timings, looks), looks=looks,

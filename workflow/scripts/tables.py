@@ -46,10 +46,11 @@ def main(args: argparse.Namespace) -> None:
     timing = tables.timing_blocks(records, args.methods, labels, untimed)
     costs = tables.cost_blocks(records, args.methods, labels)
     by_category = tables.category_blocks(runs, means, args.methods, labels)
+    failed = "**After a run that failed: what is there, some of it perhaps of an earlier run.**\n\n" * args.partial
     texts = {
         "main.csv": table.to_csv(index=False),
         "differences.csv": tables.differences([*means, *runs]).to_csv(index=False),
-        "main.md": tables.main_markdown([*overall, *by_category, *accuracy])
+        "main.md": failed + tables.main_markdown([*overall, *by_category, *accuracy])
         + tables.references(args.methods, labels, citations),
         "main.tex": tables.main_latex([*overall, *by_category, *accuracy]),
         "timing.csv": tables.timing_table(timed).to_csv(index=False),
