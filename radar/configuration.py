@@ -17,7 +17,8 @@ from pathlib import Path
 import yaml
 from jsonschema import Draft202012Validator
 
-ROOT = Path(__file__).resolve().parent.parent
+from radar.files import ROOT, sha256
+
 CONFIG = ROOT / "config"
 SCHEMAS = ROOT / "workflow" / "schemas"
 USER_DATASET = "folder"  # folder/<name>: the user's own images under data/folder/<name>
@@ -328,7 +329,7 @@ def version(own: Iterable[Path] = ()) -> str:
     files = {path for folder in ("radar", "baselines", "config", "workflow") for path in (ROOT / folder).rglob("*")
              if path.is_file() and "__pycache__" not in path.parts}
     for path in sorted(files | {Path(name).resolve() for name in own}):
-        digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        digest.update(f"{path.name} {sha256(path)}\n".encode())
     return digest.hexdigest()
 
 

@@ -38,6 +38,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def last_line(log: Path) -> str:
+    """The last line of a log that is not blank, without its margins: where a job ended, and mostly why; "" if none."""
+    lines = (line.strip() for line in reversed(log.read_text(errors="replace").splitlines()))
+    return next(filter(None, lines), "")
+
+
 def provenance(settings: dict, **inputs: Path) -> dict:
     """What makes a result traceable: commit, the settings in force, hashes of its input files, versions.
 

@@ -22,7 +22,7 @@ from tabulate import tabulate
 
 from radar.evaluation.bootstrap import interval, paired_difference
 from radar.evaluation.statistics import clopper_pearson
-from radar.files import sha256
+from radar.files import last_line, sha256
 from radar.reporting.blocks import DASH, NOTHING, Block, Cell
 from radar.reporting.latex import to_latex
 
@@ -813,5 +813,5 @@ def why(path: Path) -> str:
     if not logs:
         return ", not started"
     log = max(logs, key=lambda log: (log.stat().st_mtime_ns, log.name))
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return f"; {log.name} ends: {lines[-1][:200]}" if lines else f"; {log.name} is empty"
+    end = last_line(log)
+    return f"; {log.name} ends: {end[:200]}" if end else f"; {log.name} is empty"

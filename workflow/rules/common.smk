@@ -16,7 +16,7 @@ from snakemake_interface_executor_plugins.settings import SharedFSUsage
 sys.path.insert(0, workflow.basedir)
 from radar import configuration
 from radar.configuration import ConfigurationError
-from radar.files import sha256, write_json
+from radar.files import last_line, sha256, write_json
 
 try:
     config.update(configuration.typed(config))
@@ -250,8 +250,7 @@ def failures(logs):
     text = "\n".join(Path(log).read_text() for log in logs)
     for name in dict.fromkeys(re.findall(r"(?m)^ +log: (.+?) \(check log file", text)):
         if Path(name).is_file():
-            lines = Path(name).read_text(errors="replace").split("\n")
-            yield f"{name}: {next((line for line in reversed(lines) if line.strip()), 'it wrote nothing')}"
+            yield f"{name}: {last_line(Path(name)) or 'it wrote nothing'}"
 
 
 def tell_failure(logs):
