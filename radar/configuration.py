@@ -6,6 +6,7 @@ Imported by the Snakefile at every call, so it imports nothing heavy.
 import ast
 import csv
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -357,6 +358,10 @@ def expand_ablation(config: dict, ablation: dict, methods: dict[str, dict]) -> l
     for study, description in ablation["studies"].items():
         chosen = expand_datasets(description["datasets"]) if "datasets" in description else datasets
         chosen = [name for name in datasets if name in chosen]
+        for name in itertools.chain(*description.get("compare", ())):
+            if description["kind"] != "list" or name not in description["series"]:
+                raise ConfigurationError(f"config/ablation.yaml: studies.{study}.compare: '{name}' is no series of a "
+                                         "list; compare takes pairs of the series of a study of kind list")
         for series, entry in description["series"].items():
             where = f"config/ablation.yaml: studies.{study}.series.{series}"
             if entry["method"] not in methods:

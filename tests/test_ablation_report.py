@@ -39,8 +39,9 @@ class Tree:
         self.more: dict[str, dict] = {}
 
     def study(self, name: str, kind: str, metrics: list[str], x: str | None = None, log: bool = False,
-              title: str | None = None) -> None:
-        self.studies[name] = {"title": title or name, "x": x, "log": log, "metrics": metrics, "kind": kind}
+              title: str | None = None, compare: list[list[str]] | None = None) -> None:
+        self.studies[name] = {"title": title or name, "x": x, "log": log, "metrics": metrics, "kind": kind,
+                              "compare": compare}
 
     def add(self, study: str, series: str, folder: str, strength: float, x: float | None = None, nfe: int | None = 1,
             made: dict | None = None, chosen: dict | None = None, training: dict | None = None, noise: float = 0.3,
@@ -143,7 +144,8 @@ def example() -> Tree:
             tree.add("redraw", f"{draws} draw{'s' * (draws > 1)}", f"redraw-{i}-{k}", 1.0, nfe=draws,
                      noise=0.6 / math.sqrt(draws))
 
-    tree.study("attention", "list", both, title="Attention in the network")
+    tree.study("attention", "list", both, title="Attention in the network",
+               compare=[["16 and 8 px", "none"], ["none", "8 x 8 px"]])
     for series, strength in (("none", 0.9), ("8 x 8 px", 1.0), ("16 and 8 px", 1.05)):
         tree.add("attention", series, f"a-{series}", strength)
 
@@ -365,6 +367,20 @@ def test_comparisons_are_paired(tree, compared):
     assert (best["difference"] <= 1e-12)[best["x"].notna()].all()
 
 
+def test_a_list_compares_the_pairs_that_it_names(tree, study, table, compared):
+    pairs = compared.query("what == 'pair' and dataset == 'texture' and metric == 'pixel_aupro'")
+    assert list(zip(pairs["study"], pairs["series"], pairs["other_series"], strict=True)) == [
+        ("attention", "16 and 8 px", "none"), ("attention", "none", "8 x 8 px")]
+    (value, draws), (other, reference) = (load(tree, "texture/gravel", name) for name in ("a-16 and 8 px", "a-none"))
+    assert pairs["difference"].iloc[0] == pytest.approx(value["pixel_aupro"] - other["pixel_aupro"])
+    low, high = paired_difference(draws["pixel_aupro"], reference["pixel_aupro"])
+    assert tuple(pairs[["difference_low", "difference_high"]].iloc[0]) == pytest.approx((low, high))
+    change = tables.with_interval(pairs["difference"].iloc[0], low, high)
+    assert (f"- On texture/gravel, in AUPRO. 16 and 8 px, minus none: {change}; none, minus 8 x 8 px: "
+            in ablation_text.paragraph(study, table, compared))
+    assert "On elpv/mono, in AUPRO. 16" not in ablation_text.paragraph(study, table, compared)  # it has no masks
+
+
 @pytest.mark.parametrize("chosen, text", [([1, 2, 3], "1 to 3"), ([1, 3], "1, 3"), ([2, 3, 10], "2 to 3, 10"),
                                           ([10], "10"), ([], "")])
 def test_ranges(chosen, text):
@@ -429,7 +445,8 @@ def test_paragraph_names_who_wins_ties_and_loses(tmp_path):
 def test_paragraph_of_the_example_speaks_of_every_topic(study, table, compared):
     text = ablation_text.paragraph(study, table, compared)
     starts = ["Readings of RADAR", "Timestep", "Averaging", "The same images", "Features against",
-              "Network evaluations", "Training budget", "Tied and within chance", "Missing"]
+              "Network evaluations", "Training budget", "Attention in the network: differences",
+              "Tied and within chance", "Missing"]
     parts = text.split("\n\n")
     assert [part.startswith(start) for part, start in zip(parts, starts, strict=True)] == [True] * len(starts)
     assert "nan" not in text.lower() and "None" not in text

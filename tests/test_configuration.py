@@ -84,6 +84,17 @@ def test_a_mistake_in_the_ablation_is_named(series, words):
     assert words in line(error)
 
 
+@pytest.mark.parametrize("kind, name", [("list", "two"), ("curve", "one")])
+def test_only_series_of_a_list_are_compared(kind, name):
+    value = config()
+    methods = configuration.read_methods(configuration.expand_predictors(value))
+    study = ablation(method="radar")
+    study["studies"]["s"] |= {"kind": kind, "compare": [["one", name]]}
+    with pytest.raises(ConfigurationError) as error:
+        configuration.expand_ablation(value, study, methods)
+    assert f"studies.s.compare: '{name if kind == 'list' else 'one'}' is no series of a list" in line(error)
+
+
 @pytest.mark.parametrize("predictor, words", [
     ({"base": "pixel"}, "noise_predictors.new: base is 'pixel'; allowed: pixels, simplex, features"),
     ({"base": "new"}, "noise_predictors.new: base is 'new'"),

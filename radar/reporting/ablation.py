@@ -61,7 +61,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Study:
-    """What is varied, and how it is shown; x: label of the axis, None in a list."""
+    """What is varied, and how it is shown; x: label of the axis, None in a list; compare: pairs of series of a list."""
 
     name: str
     title: str
@@ -70,6 +70,7 @@ class Study:
     metrics: tuple[str, ...]
     kind: str
     entries: tuple[Entry, ...]
+    compare: tuple[tuple[str, str], ...] = ()
 
     def series(self) -> list[str]:
         return list(dict.fromkeys(entry.series for entry in self.entries))
@@ -134,7 +135,8 @@ def read_ablation(variants: dict, results: Path) -> Ablation:
                      one.get("method") or {}, tuple(one.get("datasets") or variants["datasets"]))
                for one in variants["variants"]]
     studies = {name: Study(name, study["title"], study["x"], bool(study["log"]), tuple(study["metrics"]),
-                           study["kind"], tuple(entry for entry in entries if entry.study == name))
+                           study["kind"], tuple(entry for entry in entries if entry.study == name),
+                           tuple(map(tuple, study.get("compare") or ())))
                for name, study in variants["studies"].items()}
     found, missing = [], []
     for name in variants["datasets"]:
@@ -298,7 +300,8 @@ def comparisons(ablation: Ablation) -> pd.DataFrame:
 
     difference: variant - other. what: "best", a point of a curve, or the label-free choice (x empty), minus the best
     point of its series; "step", a point minus the one before it; "span", the last minus the first; "space", a method
-    on features minus the same on pixels. The best point is chosen with the test labels.
+    on features minus the same on pixels; "pair", what a list compares by itself, the first minus the second. The best
+    point is chosen with the test labels.
     """
     rows = []
 
@@ -317,6 +320,10 @@ def comparisons(ablation: Ablation) -> pd.DataFrame:
                 if study.kind == "list":
                     for features, pixels in spaces(valid):
                         compare("space", pair, metric, features, pixels)
+                    named = {entry.series: entry for entry in valid}
+                    for first, second in study.compare:
+                        if first in named and second in named:
+                            compare("pair", pair, metric, named[first], named[second])
                 for series in study.series() if study.kind == "curve" else []:
                     ours = [entry for entry in valid if entry.series == series]
                     points = sorted((entry for entry in ours if entry.x is not None), key=lambda entry: entry.x)

@@ -28,7 +28,7 @@ def paragraph(ablation: Ablation, table: pd.DataFrame, compared: pd.DataFrame) -
     """
     parts = [_readings_text(ablation, table), _t_text(ablation, table, compared), _draws_text(compared),
              _redraw_text(ablation, table), _space_text(compared), _nfe_text(compared),
-             _budget_text(ablation, compared)]
+             _budget_text(ablation, compared), *_pairs_texts(ablation, compared)]
     seeds = len(ablation.seeds)
     caveat = ("Tied and within chance mean that the 95 % interval of the paired difference, over resampled test "
               "images, includes 0. Intervals are not corrected for the number of comparisons: where nothing differs, "
@@ -230,3 +230,16 @@ def _budget_text(ablation: Ablation, compared: pd.DataFrame) -> str:
                "No curve still rises beyond chance.")
     head = f"Training budget ({study.x or 'x'}): the last two points of each of {len(last)} curves. {verdict}"
     return _topic(head, lines) or head
+
+
+def _pairs_texts(ablation: Ablation, compared: pd.DataFrame) -> list[str]:
+    """A topic per study that compares some of its series with one another."""
+    texts = []
+    for study in ablation.studies.values():
+        rows = compared[(compared["study"] == study.name) & (compared["what"] == "pair")]
+        lines = []
+        for (dataset, category, metric), ours in rows.groupby(["dataset", "category", "metric"], sort=False):
+            found = "; ".join(f"{row.series}, minus {row.other_series}: {_change(row)}" for row in ours.itertuples())
+            lines.append(f"On {dataset}/{category}, in {metric_label(metric)}. {found}.")
+        texts.append(_topic(f"{study.title}: differences, and their paired intervals.", lines))
+    return texts

@@ -25,7 +25,7 @@ rule ablation_plan:
             seeds=ABLATION_CONFIG["seeds"],
             literal=next(one["variant"] for one in VARIANTS if one["method"] == LITERAL),
             studies={
-                name: {key: study.get(key) for key in ("title", "x", "log", "metrics", "kind")}
+                name: {key: study.get(key) for key in ("title", "x", "log", "metrics", "kind", "compare")}
                 for name, study in STUDIES.items()
             },
             variants=VARIANTS,
