@@ -406,6 +406,7 @@ def test_the_ablation_runs_once_reports_all_kinds_of_studies_and_names_what_fail
         assert literal[dataset.partition("/")[0]] == pytest.approx(record["metrics"]["image_auroc"])
     text = (folder / "results/tables/ablation.md").read_text()
     assert "draws no noise" in text  # the reading that does not exist, in a footnote
+    assert "On elpv/mono, in image AUROC. scaled, minus literal: " in text  # compared because the study says so
     chosen = table[(table["study"] == "t") & table["chosen"].fillna("").str.contains('"t"')]
     assert set(chosen["series"]) == {"noised", "scaled"}
     assert "Nothing to be done" in snakemake(folder, *arguments).stdout
