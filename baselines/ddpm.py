@@ -4,7 +4,7 @@ AnoDDPM: Wyatt, Leach, Schmon, Willcocks, CVPR Workshops 2022. Noise the image t
 chain down to 0 and compare: A = (x_0 - x_rec)^2. A respaced chain (Nichol & Dhariwal, "Improved DDPM", ICML 2021)
 takes fewer, longer steps with the posterior of Ho et al. (NeurIPS 2020, eqs. 6 and 7) between kept timesteps.
 
-Variants: the full chain, chain_steps = noise_level, or a respaced one; Gaussian or simplex noise (radar.simplex), which
+Variants: the full chain, chain_steps = noise_level, or a respaced one; Gaussian or simplex noise (radar.diffusion.simplex), which
 follows from the noise predictor: it is the kind that the predictor was trained with. The same kind is drawn for the
 forward diffusion and for what the ancestral steps add, as in the run behind the metrics of the authors' code (a sweep
 over lambda there adds Gaussian noise either way; its metrics are at lambda = 200, the paper's at 250).
@@ -18,10 +18,10 @@ followed.
 
 from torch import Tensor
 
-from radar.data.images import ImageSet
-from radar.detector import Detector, Prediction, SeamError
-from radar.diffusion import ALPHA_BAR, T, diffuse
-from radar.maps import smooth, top_mean
+from radar.diffusion.predictor import ALPHA_BAR, T, diffuse
+from radar.images.filters import smooth, top_mean
+from radar.images.image_set import ImageSet
+from radar.method.detector import Detector, MethodError, Prediction
 
 
 class DDPM(Detector):
@@ -35,9 +35,9 @@ class DDPM(Detector):
                  smoothing: float = 0.0, **common):
         super().__init__(**common)
         if not 1 <= noise_level < T:
-            raise SeamError(f"DDPM: noise_level is {noise_level}; allowed: 1 to {T - 1}")
+            raise MethodError(f"DDPM: noise_level is {noise_level}; allowed: 1 to {T - 1}")
         if not 1 <= chain_steps <= noise_level:
-            raise SeamError(f"DDPM: chain_steps is {chain_steps}; allowed: 1 to noise_level = {noise_level}")
+            raise MethodError(f"DDPM: chain_steps is {chain_steps}; allowed: 1 to noise_level = {noise_level}")
         self.noise_level, self.chain_steps = noise_level, chain_steps
         self.top_fraction, self.smoothing = top_fraction, smoothing
 

@@ -11,7 +11,7 @@ gives a norm, x_0m, that has forgotten the anomaly and the details; it guides th
     x_0* = clamp((x_tn - sqrt(1 - a_n) e*) / sqrt(a_n))
 
 and a convolutional U-Net predicts the mask from [x_0, x_0*]. Both networks learn together, from normal patches half of
-which carry a synthetic anomaly (radar.synthetic), the gradient of the mask reaching the noise predictor through x_0*:
+which carry a synthetic anomaly (radar.images.synthetic), the gradient of the mask reaching the noise predictor through x_0*:
 
     loss = |e - eps(x_t, t)|^2 at both scales, of patches without anomaly only + 5 focal(mask) + smooth L1(mask).
 
@@ -30,18 +30,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from radar.data.images import ImageSet
-from radar.detector import Detector, Prediction, SeamError
-from radar.diffusion import ALPHA_BAR, T, image_noise
-from radar.maps import smooth, top_mean
-from radar.networks import unet
-from radar.patches import tiling
-from radar.synthetic import TEXTURES, paste
+from radar.diffusion.networks import unet
+from radar.diffusion.predictor import ALPHA_BAR, T, image_noise
+from radar.images.filters import smooth, top_mean
+from radar.images.image_set import ImageSet
+from radar.images.synthetic import TEXTURES, paste
+from radar.images.tiling import tiling
+from radar.method.detector import Detector, MethodError, Prediction
 
 
 class DiffusionAD(Detector):
     """patch, stride: px, side of the training patches and of the test tiles, and from tile to tile. Paper: the image.
-    channels, layers_per_block, attention, norm_groups: of the noise predictor, see radar.networks.unet. Code: base
+    channels, layers_per_block, attention, norm_groups: of the noise predictor, see radar.diffusion.networks.unet. Code: base
         128, multiples 1-1-2-2-4-4, attention at 32, 16 and 8 px.
     segmentation_channels: of the segmentation network's levels. Code: base 64, multiples 1-2-4-8-8-8.
     tile_batch: how many tiles go through the networks at once; a matter of memory and speed only.
@@ -70,22 +70,22 @@ class DiffusionAD(Detector):
         for name, value, allowed in (("guidance", guidance, ("norm", "none")),
                                      ("segmentation", segmentation, ("network", "none"))):
             if value not in allowed:
-                raise SeamError(f"DiffusionAD: {name} is '{value}'; allowed: {', '.join(allowed)}")
+                raise MethodError(f"DiffusionAD: {name} is '{value}'; allowed: {', '.join(allowed)}")
         if not 0 <= t_n < T or guidance == "norm" and not t_n < t_m < T:
-            raise SeamError(f"DiffusionAD: t_n is {t_n} and t_m {t_m}; allowed: 0 <= t_n < t_m <= {T - 1}")
+            raise MethodError(f"DiffusionAD: t_n is {t_n} and t_m {t_m}; allowed: 0 <= t_n < t_m <= {T - 1}")
         if not 0 < t_split < T:
-            raise SeamError(f"DiffusionAD: t_split is {t_split}; allowed: 1 to {T - 1}")
+            raise MethodError(f"DiffusionAD: t_split is {t_split}; allowed: 1 to {T - 1}")
         if not 0 <= anomaly_probability < 1:
-            raise SeamError(f"DiffusionAD: anomaly_probability is {anomaly_probability}; allowed: 0 up to, not at, 1")
+            raise MethodError(f"DiffusionAD: anomaly_probability is {anomaly_probability}; allowed: 0 up to, not at, 1")
         if unknown := sorted(set(textures) - set(TEXTURES)):
-            raise SeamError(f"DiffusionAD: no texture '{unknown[0]}'; allowed: {', '.join(TEXTURES)}")
+            raise MethodError(f"DiffusionAD: no texture '{unknown[0]}'; allowed: {', '.join(TEXTURES)}")
         for name, widths in (("channels", channels), ("segmentation_channels", segmentation_channels)):
             if patch % 2 ** (len(widths) - 1) or any(width % norm_groups for width in widths):
-                raise SeamError(f"DiffusionAD: {name} is {list(widths)}; every width must be a multiple of norm_groups "
+                raise MethodError(f"DiffusionAD: {name} is {list(widths)}; every width must be a multiple of norm_groups "
                                 f"= {norm_groups}, and patch = {patch} of 2^{len(widths) - 1}, the levels' halvings")
         sides = [patch // 2**level for level in range(len(channels))]
         if unknown := sorted(set(attention) - set(sides)):
-            raise SeamError(f"DiffusionAD: attention at {unknown[0]} px; the feature maps have {sides} px")
+            raise MethodError(f"DiffusionAD: attention at {unknown[0]} px; the feature maps have {sides} px")
         self.patch, self.stride, self.tile_batch = patch, stride, tile_batch
         self.unet_settings = {"patch": patch, "channels": list(channels), "layers_per_block": layers_per_block,
                               "attention": list(attention), "norm_groups": norm_groups}
@@ -107,7 +107,7 @@ class DiffusionAD(Detector):
     def fit(self, normal: ImageSet) -> None:
         """Train both networks on random patches of the normal images, with the budget that the detector was given."""
         if self.training is None:
-            raise SeamError("DiffusionAD trains its own networks and was given no training")
+            raise MethodError("DiffusionAD trains its own networks and was given no training")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)  # the initial weights
             self._build(normal.channels)

@@ -6,7 +6,7 @@ mean mu and covariance S over the normal images, of channels drawn at random onc
     S = 1 / (N - 1) sum_k (x_k - mu)(x_k - mu)^T + epsilon I,  epsilon = 0.01    (eq. 1)
     M(x) = sqrt((x - mu)^T S^-1 (x - mu))                                       (eq. 2)
 
-and the map is M. Ours: the backbone (radar.features; PaDiM takes ResNets), channels divided by their standard
+and the map is M. Ours: the backbone (radar.images.features; PaDiM takes ResNets), channels divided by their standard
 deviation in training, Ledoit and Wolf's shrinkage (J. Multivariate Analysis 88, 2004) in place of epsilon, a
 covariance pooled over the positions as the second choice, and as the image score the mean of the map's largest values
 instead of its maximum. On pixels, ours throughout: the texture is taken as stationary, so one mean and one covariance
@@ -21,12 +21,12 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from radar.data.images import ImageSet
-from radar.detector import Detector, Prediction, SeamError
-from radar.features import FeatureMaps, FrozenFeatures
-from radar.maps import resized, smooth, top_mean
-from radar.moments import Moments, ledoit_wolf
-from radar.patches import tiling
+from radar.images.features import FeatureMaps, FrozenFeatures
+from radar.images.filters import resized, smooth, top_mean
+from radar.images.image_set import ImageSet
+from radar.images.tiling import tiling
+from radar.method.detector import Detector, MethodError, Prediction
+from radar.method.moments import Moments, ledoit_wolf
 
 # Variance of rounding to 8 bits in images of -1 ... 1, added to every variance: flat images have an inverse too.
 ROUNDING = (2 / 255) ** 2 / 12
@@ -35,7 +35,7 @@ FIRST = 256  # images at most that centre and unit are taken from; they are kept
 
 class Gaussian(Detector):
     """space: "pixels" or "features", what x is.
-    backbone: features: which frozen network, see radar.features.
+    backbone: features: which frozen network, see radar.images.features.
     patch: pixels: side of the patches in px; tiles overlap by half, and their distances are blended.
     training_patches: pixels: how many random patches mu and S are computed from.
     channels: features: how many, drawn at random from the seed (PaDiM: 100 of ResNet-18's 448); None or 0 = all.
@@ -52,15 +52,15 @@ class Gaussian(Detector):
                  shrinkage: str | float = "ledoit_wolf", top_fraction: float = 0.01, smoothing: float = 0.0, **common):
         super().__init__(**common)
         if space not in ("pixels", "features"):
-            raise SeamError(f"Gaussian: space is {space!r}; allowed: 'pixels', 'features'")
+            raise MethodError(f"Gaussian: space is {space!r}; allowed: 'pixels', 'features'")
         if covariance not in (None, "shared", "position"):
-            raise SeamError(f"Gaussian: covariance is {covariance!r}; allowed: 'position', 'shared', null")
+            raise MethodError(f"Gaussian: covariance is {covariance!r}; allowed: 'position', 'shared', null")
         if space == "pixels" and covariance == "position":
-            raise SeamError("Gaussian: covariance 'position' needs space 'features'; on pixels it is 'shared'")
+            raise MethodError("Gaussian: covariance 'position' needs space 'features'; on pixels it is 'shared'")
         if patch < 2 or training_patches < 2:
-            raise SeamError(f"Gaussian: patch is {patch}, training_patches {training_patches}; allowed: at least 2")
+            raise MethodError(f"Gaussian: patch is {patch}, training_patches {training_patches}; allowed: at least 2")
         if shrinkage != "ledoit_wolf" and not (isinstance(shrinkage, int | float) and shrinkage > 0):
-            raise SeamError(f"Gaussian: shrinkage is {shrinkage!r}; allowed: 'ledoit_wolf' or a number above 0")
+            raise MethodError(f"Gaussian: shrinkage is {shrinkage!r}; allowed: 'ledoit_wolf' or a number above 0")
         self.space, self.patch, self.training_patches = space, patch, training_patches
         self.covariance = covariance or ("position" if space == "features" else "shared")
         self.shrinkage, self.top_fraction, self.smoothing = shrinkage, top_fraction, smoothing
@@ -68,7 +68,7 @@ class Gaussian(Detector):
             self.features = FrozenFeatures(self.device, backbone)
             available = self.features.channels
             if not 0 <= (channels or 0) <= available:
-                raise SeamError(f"Gaussian: channels is {channels}; the features have {available}; allowed: 0 to that")
+                raise MethodError(f"Gaussian: channels is {channels}; the features have {available}; allowed: 0 to that")
             drawn = torch.randperm(available, generator=torch.Generator().manual_seed(self.seed))
             self.channels_ = drawn[:channels or available].sort().values.to(self.device)
 
@@ -83,7 +83,7 @@ class Gaussian(Detector):
     def fit(self, normal: ImageSet) -> None:
         if self.space == "features":
             if len(normal) < 2:
-                raise SeamError(f"Gaussian: {len(normal)} normal images; a covariance on features needs at least 2")
+                raise MethodError(f"Gaussian: {len(normal)} normal images; a covariance on features needs at least 2")
             maps = FeatureMaps(self.features, normal, self.device)
             moments = moments_of(lambda: (self._vectors(maps[i][None]) for i in range(len(maps))))
         else:

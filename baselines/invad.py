@@ -24,11 +24,11 @@ import math
 import torch
 from torch import Tensor
 
-from radar.data.images import ImageSet, to_unit
-from radar.detector import Detector, Prediction, SeamError
-from radar.diffusion import ALPHA_BAR, T
-from radar.maps import channel_norm, smooth, top_mean
-from radar.radar import position_statistics
+from radar.diffusion.predictor import ALPHA_BAR, T
+from radar.images.filters import channel_norm, smooth, top_mean
+from radar.images.image_set import ImageSet, to_unit
+from radar.method.detector import Detector, MethodError, Prediction
+from radar.method.radar import position_statistics
 
 
 class InvAD(Detector):
@@ -44,9 +44,9 @@ class InvAD(Detector):
         super().__init__(**common)
         taus = list(taus)
         if not taus or sorted(set(taus)) != taus or not 0 <= taus[0] <= taus[-1] < T:
-            raise SeamError(f"InvAD: taus are {taus}; allowed: increasing timesteps from 0 to {T - 1}")
+            raise MethodError(f"InvAD: taus are {taus}; allowed: increasing timesteps from 0 to {T - 1}")
         if score not in ("invad", "position"):
-            raise SeamError(f"InvAD: score is {score!r}; allowed: invad, position")
+            raise MethodError(f"InvAD: score is {score!r}; allowed: invad, position")
         self.taus, self.score, self.top_fraction, self.smoothing = taus, score, top_fraction, smoothing
         self.mean_, self.deviation_ = torch.zeros(2), torch.ones(2)
 

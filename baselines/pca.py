@@ -3,7 +3,7 @@
 "Statistical machine learning models" are RADAR's non-diffusion rivals (arXiv 2508.04818); which ones is not public.
 Ours: principal components of normal data, and the squared error of reconstructing an image from them. On pixels: of
 random patches; map = error of overlapping tiles, image score = mean of the map's largest 1 %. On features
-(radar.features): of the feature vectors at all grid positions of all images, channels divided by their standard
+(radar.images.features): of the feature vectors at all grid positions of all images, channels divided by their standard
 deviation in training; map = error at each position, mean over channels.
 """
 
@@ -11,17 +11,17 @@ import torch
 from sklearn.decomposition import PCA as ScikitPCA
 from torch import Tensor
 
-from radar.data.images import ImageSet
-from radar.detector import Detector, Prediction, SeamError
-from radar.features import FeatureMaps, FrozenFeatures
-from radar.maps import resized, smooth, top_mean
-from radar.moments import Moments
-from radar.patches import tiling
+from radar.images.features import FeatureMaps, FrozenFeatures
+from radar.images.filters import resized, smooth, top_mean
+from radar.images.image_set import ImageSet
+from radar.images.tiling import tiling
+from radar.method.detector import Detector, MethodError, Prediction
+from radar.method.moments import Moments
 
 
 class PCA(Detector):
     """space: "pixels" or "features", what is reconstructed.
-    backbone: features: which frozen network, see radar.features.
+    backbone: features: which frozen network, see radar.images.features.
     patch: pixels: side of the patches in px; tiles overlap by half.
     variance: share of the patches' (vectors') variance that the kept components explain, 0 ... 1.
     training_patches: pixels: how many random patches the components are computed from.
@@ -35,9 +35,9 @@ class PCA(Detector):
                  smoothing: float = 0.0, **common):
         super().__init__(**common)
         if space not in ("pixels", "features"):
-            raise SeamError(f"PCA: space is {space!r}; allowed: 'pixels', 'features'")
+            raise MethodError(f"PCA: space is {space!r}; allowed: 'pixels', 'features'")
         if not 0 < variance < 1:
-            raise SeamError(f"PCA: variance is {variance}; allowed: between 0 and 1")
+            raise MethodError(f"PCA: variance is {variance}; allowed: between 0 and 1")
         self.space, self.patch, self.variance, self.training_patches = space, patch, variance, training_patches
         self.top_fraction, self.smoothing = top_fraction, smoothing
         self.features = FrozenFeatures(self.device, backbone) if space == "features" else None

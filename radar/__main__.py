@@ -61,19 +61,19 @@ def main() -> int:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     # torch takes seconds to import: not for --help or a typing mistake
-    from radar.detector import SeamError
-    from radar.scoring import choose_device
+    from radar.method.detector import MethodError
+    from radar.method.scoring import choose_device
 
     try:
         arguments.device = choose_device(arguments.device)
         return {"score": _score, "bench": _bench, "plan": _plan}[arguments.command](arguments)
-    except (SeamError, OSError, RuntimeError) as error:
+    except (MethodError, OSError, RuntimeError) as error:
         print(f"radar: {error}", file=sys.stderr)
         return 2
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from radar.export import export_maps
+    from radar.commands.export import export_maps
 
     try:
         print(f"{export_maps(arguments.run, arguments.out)} maps: {arguments.out}")
@@ -99,7 +99,7 @@ def _bench_images(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     """0 if the data can be used, 1 if they cannot, 2 if there are none."""
-    from radar import configuration
+    from radar import config as configuration
     from radar.data import check, manifest
 
     try:
@@ -130,8 +130,8 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _score(arguments: argparse.Namespace) -> int:
-    from radar.score import score_folder
-    from radar.scoring import prepare_torch
+    from radar.commands.score import score_folder
+    from radar.method.scoring import prepare_torch
 
     prepare_torch(os.cpu_count() or 1)
     unreadable = score_folder(arguments.detector, arguments.images, arguments.out, arguments.device)
@@ -139,8 +139,8 @@ def _score(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from radar.configuration import ConfigurationError
-    from radar.plan import plan, read_config
+    from radar.commands.plan import plan, read_config
+    from radar.config import ConfigurationError
 
     try:
         print(plan(read_config(arguments.configfile), arguments.configfile, arguments.tflops, arguments.device))
@@ -153,9 +153,9 @@ def _plan(arguments: argparse.Namespace) -> int:
 def _bench(arguments: argparse.Namespace) -> int:
     import torch
 
-    from radar.detector import load
     from radar.evaluation.timing import overhead
-    from radar.scoring import prepare_torch
+    from radar.method.detector import load
+    from radar.method.scoring import prepare_torch
 
     prepare_torch(arguments.threads)
     detector, description = load(arguments.detector, arguments.device)

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from radar.data.images import ImageSet
-from radar.diffusion import NoisePredictor
-from radar.reporting.figures import COLUMN, WIDTH
-from radar.training import train
+from radar.diffusion.predictor import NoisePredictor
+from radar.diffusion.training import train
+from radar.images.image_set import ImageSet
+from radar.report.figures import COLUMN, WIDTH
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # two processes of two threads would stand in each other's way
     torch.set_num_threads(1)

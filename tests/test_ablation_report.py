@@ -13,8 +13,8 @@ import pytest
 
 from radar.evaluation.bootstrap import decision_samples, image_samples, paired_difference, resample_weights
 from radar.evaluation.metrics import decision_metrics, image_metrics
-from radar.reporting import ablation, ablation_figures, ablation_tables, ablation_text, tables
-from radar.reporting.latex import escape_latex
+from radar.report import ablation, ablation_figures, ablation_tables, ablation_text, tables
+from radar.report.latex import escape_latex
 from tests.conftest import check_figure
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,7 +24,7 @@ LITERAL = "radar-1a2b3c4d"
 N = 60  # test images of a dataset, the second half anomalous
 
 
-def method(cls: str = "radar.radar:RADAR", predictor: str | None = "pixels", **settings) -> dict:
+def method(cls: str = "radar.method.radar:RADAR", predictor: str | None = "pixels", **settings) -> dict:
     return {"class": cls, "noise_predictor": predictor, "label": "made up", "settings": settings}
 
 
@@ -161,7 +161,7 @@ def example() -> Tree:
             tree.add("nfe", series, f"nfe-{i}-{x}", 0.8 + slope * math.log10(x), x=x, nfe=x)
 
     tree.study("space", "list", both, title="Pixels against features")
-    for name, cls, gain in (("RADAR (scaled)", "radar.radar:RADAR", 1.0), ("PCA", "baselines.pca:PCA", 1.3),
+    for name, cls, gain in (("RADAR (scaled)", "radar.method.radar:RADAR", 1.0), ("PCA", "baselines.pca:PCA", 1.3),
                             ("Gaussian", "baselines.gaussian:Gaussian", -0.7)):
         for where in ("pixels", "features"):
             predictor = where if name.startswith("RADAR") else None
@@ -320,7 +320,7 @@ def test_the_same_settings_on_pixels_and_features_are_matched_whatever_their_nam
     entries = [entry("inversion, pixels", "pixels", score="invad"),
                entry("inversion, features (InvAD)", "features", score="invad"),
                entry("inversion, features, by position", "features", score="position"),
-               ablation.Entry("space", "alone", None, "alone", None, method("radar.radar:RADAR"), ("d/c",))]
+               ablation.Entry("space", "alone", None, "alone", None, method("radar.method.radar:RADAR"), ("d/c",))]
     assert [(ours.series, theirs.series) for ours, theirs in ablation.spaces(entries)] == [
         ("inversion, features (InvAD)", "inversion, pixels")]
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from radar import configuration
+from radar import config as configuration
 from radar.data import btad, check, folder, kolektorsdd, manifest, mtd, mvtec_ad, visa
 from radar.data.listing import UNKNOWN, held_out
 from radar.files import ROOT

@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from radar import configuration
-from radar.configuration import Claim, ConfigurationError
-from radar.reporting import claims, tables
-from radar.reporting.ablation import Ablation, Entry, Study
-from radar.reporting.claims import Estimate, Results
+from radar import config as configuration
+from radar.config import Claim, ConfigurationError
+from radar.report import claims, tables
+from radar.report.ablation import Ablation, Entry, Study
+from radar.report.claims import Estimate, Results
 
 ROOT = Path(__file__).resolve().parent.parent
 NOISE = np.random.default_rng(0).normal(size=400)
@@ -465,5 +465,5 @@ def test_the_script_names_a_missing_file_in_one_line(tmp_path):
 
 
 def test_reporting_of_claims_imports_neither_torch_nor_sklearn():
-    code = "import sys; import radar.reporting.claims; sys.exit(bool({'torch', 'sklearn'} & sys.modules.keys()))"
+    code = "import sys; import radar.report.claims; sys.exit(bool({'torch', 'sklearn'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

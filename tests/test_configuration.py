@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from radar import configuration
-from radar.configuration import ConfigurationError
+from radar import config as configuration
+from radar.config import ConfigurationError
 
 ROOT = Path(__file__).parent.parent
 
@@ -224,14 +224,14 @@ def test_the_modules_that_a_method_imports_of_its_own_package_belong_to_it(tmp_p
     package = tmp_path / "mine"
     package.mkdir()
     for name, text in (("__init__", ""), ("method", "import numpy\nfrom mine import helper\nclass M: pass\n"),
-                       ("helper", "from .deeper import x\nimport radar.maps\n"), ("deeper", "x = 1\n"),
+                       ("helper", "from .deeper import x\nimport radar.images.filters\n"), ("deeper", "x = 1\n"),
                        ("other", "y = 2\n")):
         (package / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     found = {path.name for path in configuration.class_files("mine.method:M", "here")}
     assert found == {"method.py", "helper.py", "deeper.py"}
     # of the suite itself the rules say what a method depends on
-    assert len(configuration.class_files("radar.radar:RADAR", "here")) == 1
+    assert len(configuration.class_files("radar.method.radar:RADAR", "here")) == 1
     (package / "deeper.py").write_text("x = = 1\n")
     with pytest.raises(ConfigurationError, match=r"deeper\.py, line 1: not valid Python"):
         configuration.class_files("mine.method:M", "here")

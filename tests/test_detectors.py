@@ -8,11 +8,11 @@ import torch
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from radar.data.images import to_unit
-from radar.detector import Detector, Prediction, SeamError, build, load
-from radar.diffusion import alpha_bar
-from radar.scoring import check_seam
-from radar.training import Training
+from radar.diffusion.predictor import alpha_bar
+from radar.diffusion.training import Training
+from radar.images.image_set import to_unit
+from radar.method.detector import Detector, MethodError, Prediction, build, load
+from radar.method.scoring import check_seam
 from tests.conftest import GRAIN, TRAINING, closed_form
 
 # The same class at the papers' size, for a GPU: tests/test_diffusionad.py takes one step of it.
@@ -106,7 +106,7 @@ def test_save_and_load_round_trip(fitted, trivial_set, tmp_path):
     if uses:  # a predictor that was trained anew does not fit any more
         description["noise_predictor"]["sha256"] = "0" * 64
         (tmp_path / name / "detector.json").write_text(json.dumps(description))
-        with pytest.raises(SeamError, match="noise predictor"):
+        with pytest.raises(MethodError, match="noise predictor"):
             load(tmp_path / name)
 
 
@@ -144,7 +144,7 @@ class Breaking(Detector):
                                         ("nan", "score holds NaN")])
 def test_a_broken_promise_is_named(how, words):
     images = torch.zeros(2, 1, 8, 8)
-    with pytest.raises(SeamError, match=f"breaking: {words}"):
+    with pytest.raises(MethodError, match=f"breaking: {words}"):
         Breaking(how=how).predict(images).check(images, "breaking")
 
 
@@ -169,11 +169,11 @@ def test_a_score_that_depends_on_the_batch_and_a_state_that_is_not_all_are_refus
     for detector in (honest, batchwise):
         detector.fit(images)
     check_seam(honest, honest, images, "honest")
-    with pytest.raises(SeamError, match="batchwise: the prediction of an image depends on the other images"):
+    with pytest.raises(MethodError, match="batchwise: the prediction of an image depends on the other images"):
         check_seam(batchwise, batchwise, images, "batchwise")
     forgetful = Batchwise()
     forgetful.restore({})
-    with pytest.raises(SeamError, match="forgetful: predicts otherwise after state"):
+    with pytest.raises(MethodError, match="forgetful: predicts otherwise after state"):
         check_seam(honest, forgetful, images, "forgetful")
 
 
@@ -181,16 +181,16 @@ def test_a_score_that_depends_on_the_batch_and_a_state_that_is_not_all_are_refus
     ({"class": "baselines.nowhere:PCA"}, "cannot load"), ({"class": "baselines.pca:Nothing"}, "cannot load"),
     ({"class": "radar.files:sha256"}, "not a subclass"),
     ({"class": "baselines.pca:PCA", "settings": {"patches": 3}}, "unknown setting 'patches'; allowed: backbone"),
-    ({"class": "radar.radar:RADAR", "noise_predictor": "pixels"}, "needs the noise predictor 'pixels'"),
+    ({"class": "radar.method.radar:RADAR", "noise_predictor": "pixels"}, "needs the noise predictor 'pixels'"),
     ({"class": "baselines.pca:PCA", "settings": {"variance": "much"}}, "cannot be made of .*'much'"),
     ({"class": "baselines.ddpm:DDPM", "settings": {"chain_steps": "ten"}}, "cannot be made of .*'ten'"),
 ])
 def test_an_unusable_description_is_one_clear_line(description, words):
-    with pytest.raises(SeamError, match=words) as error:
+    with pytest.raises(MethodError, match=words) as error:
         build(description, seed=0, device="cpu")
     assert "\n" not in str(error.value)
 
 
 def test_loading_from_a_folder_without_detector(tmp_path):
-    with pytest.raises(SeamError, match="no trained detector"):
+    with pytest.raises(MethodError, match="no trained detector"):
         load(tmp_path)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from radar.diffusion import NoisePredictor, alpha_bar, diffuse, image_noise
+from radar.diffusion.predictor import NoisePredictor, alpha_bar, diffuse, image_noise
 
 SETTINGS = {"space": "pixels", "noise": "gaussian", "patch": 16, "stride": 8, "network": "unet", "channels": [8, 16],
             "layers_per_block": 1, "attention": [8], "norm_groups": 4, "predicts": "noise", "tile_batch": 3}

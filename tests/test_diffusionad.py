@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 from baselines.diffusionad import DiffusionAD, Segmentation, focal_loss, norm_guided, one_step
-from radar.data.images import ImageSet
-from radar.detector import SeamError
-from radar.diffusion import image_noise
-from radar.synthetic import paste
-from radar.training import Training
+from radar.diffusion.predictor import image_noise
+from radar.diffusion.training import Training
+from radar.images.image_set import ImageSet
+from radar.images.synthetic import paste
+from radar.method.detector import MethodError
 
 A = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
 TINY = {"patch": 16, "stride": 8, "channels": [8, 16], "layers_per_block": 1, "attention": [8], "norm_groups": 4,
@@ -261,7 +261,7 @@ def test_without_segmentation_the_map_is_the_squared_difference(guidance):
 
 
 def test_without_training_it_does_not_fit():
-    with pytest.raises(SeamError, match="trains its own networks and was given no training"):
+    with pytest.raises(MethodError, match="trains its own networks and was given no training"):
         DiffusionAD(**TINY).fit(stripes(2))
 
 
@@ -273,7 +273,7 @@ def test_without_training_it_does_not_fit():
     ({"attention": [4]}, "attention at 4 px"),
 ])
 def test_unusable_settings_are_one_clear_line(settings, words):
-    with pytest.raises(SeamError, match=words) as error:
+    with pytest.raises(MethodError, match=words) as error:
         DiffusionAD(**TINY | settings)
     assert "\n" not in str(error.value)
 

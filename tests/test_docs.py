@@ -13,8 +13,8 @@ from radar.evaluation import statistics
 from radar.evaluation.bootstrap import interval, paired_difference
 from radar.evaluation.calibration import conformal_threshold, too_few
 from radar.evaluation.metrics import PixelHistograms, decision_metrics, image_metrics, pixel_metrics
-from radar.reporting import figures, latex, tables
-from radar.reporting.tables import short
+from radar.report import figures, latex, tables
+from radar.report.tables import short
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = " ".join((ROOT / "docs/reading-results.md").read_text(encoding="utf-8").split())

@@ -18,7 +18,6 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from radar.data.photos import read_image
 from radar.evaluation.bootstrap import (
     decision_samples,
     image_samples,
@@ -39,6 +38,7 @@ from radar.evaluation.metrics import (
     image_metrics,
     pixel_metrics,
 )
+from radar.images.photos import read_image
 
 
 def sklearn_ranking(label, score) -> dict[str, float]:

@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 
 from baselines.invad import InvAD
-from radar import features as features_module
-from radar import networks
-from radar.data.images import to_unit
-from radar.diffusion import ALPHA_BAR, NoisePredictor, standardisation
-from radar.features import FeatureError, FeatureMaps, FrozenFeatures
-from radar.radar import RADAR
-from radar.training import Training
+from radar.diffusion import networks
+from radar.diffusion.predictor import ALPHA_BAR, NoisePredictor, standardisation
+from radar.diffusion.training import Training
+from radar.images import features as features_module
+from radar.images.features import FeatureError, FeatureMaps, FrozenFeatures
+from radar.images.image_set import to_unit
+from radar.method.radar import RADAR
 from tests.conftest import TRAINING
 
 SETTINGS = {"space": "features", "noise": "gaussian", "backbone": "efficientnet_lite0", "standardise": "whiten",

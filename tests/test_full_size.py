@@ -5,9 +5,9 @@ import torch
 
 from baselines.ddpm import DDPM
 from baselines.invad import InvAD
-from radar.diffusion import NoisePredictor
-from radar.radar import RADAR
-from radar.training import Training
+from radar.diffusion.predictor import NoisePredictor
+from radar.diffusion.training import Training
+from radar.method.radar import RADAR
 from tests.conftest import TRAINING
 
 # Dhariwal & Nichol's U-Net as AnoDDPM and DiffusionAD configure it for 256 px: base 128, multiples 1-1-2-2-4-4,

@@ -14,8 +14,8 @@ from sklearn.decomposition import PCA as ScikitPCA
 
 from baselines.gaussian import Gaussian
 from baselines.pca import PCA
-from radar.data.images import to_unit
-from radar.detector import SeamError
+from radar.images.image_set import to_unit
+from radar.method.detector import MethodError
 from tests.conftest import Tensors
 
 GRID = 4
@@ -269,13 +269,13 @@ def test_pca_on_pixels_keeps_its_state():
     (Gaussian, {"shrinkage": "oas"}, "shrinkage is 'oas'"), (Gaussian, {"shrinkage": 0}, "shrinkage is 0"),
 ])
 def test_unusable_settings_are_one_clear_line(pooled, cls, settings, words):
-    with pytest.raises(SeamError, match=words) as error:
+    with pytest.raises(MethodError, match=words) as error:
         cls(**settings)
     assert "\n" not in str(error.value)
 
 
 def test_one_image_has_no_covariance(pooled):
-    with pytest.raises(SeamError, match="at least 2"):
+    with pytest.raises(MethodError, match="at least 2"):
         Gaussian(space="features", channels=0).fit(Tensors(texture(1)))
 
 

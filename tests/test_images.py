@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from radar.data.images import ImageSet, reflect_to, to_unit
-from radar.data.photos import channels_of, read_image, shrunk
+from radar.images.image_set import ImageSet, reflect_to, to_unit
+from radar.images.photos import channels_of, read_image, shrunk
 
 
 @pytest.fixture

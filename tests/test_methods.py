@@ -17,11 +17,11 @@ from sklearn.metrics import roc_auc_score
 from baselines.ddpm import DDPM, posterior
 from baselines.invad import InvAD, inversion_step, negative_log_likelihood
 from baselines.pca import PCA
-from radar.detector import SeamError
-from radar.diffusion import image_noise
-from radar.forest import Forest
-from radar.radar import RADAR, position_statistics
-from radar.selection import measure
+from radar.diffusion.predictor import image_noise
+from radar.method.detector import MethodError
+from radar.method.forest import Forest
+from radar.method.radar import RADAR, position_statistics
+from radar.method.selection import measure
 from tests.conftest import Tensors, ancestral_step, closed_form
 
 BETA = np.linspace(1e-4, 0.02, 1000)
@@ -118,7 +118,7 @@ def test_normal_detection_is_the_mahalanobis_distance_of_the_log_feature():
 
 def test_position_standardisation_needs_images_of_one_size():
     maps = [torch.rand(2, 1, 4, 5), torch.rand(1, 1, 4, 6)]
-    with pytest.raises(SeamError, match="one size"):
+    with pytest.raises(MethodError, match="one size"):
         position_statistics(maps)
     mean, deviation = position_statistics([torch.tensor([1.0, 5.0]).view(2, 1, 1, 1).repeat(1, 1, 1, 2)])
     assert mean.flatten().tolist() == [3, 3] and deviation.flatten().tolist() == pytest.approx([8**0.5] * 2)
@@ -154,10 +154,10 @@ def test_radar_chooses_the_reading_that_separates_pasted_defects():
 
 
 def test_too_few_normal_images_to_choose_or_judge_by_are_refused_in_one_line():
-    with pytest.raises(SeamError, match="takes 4 normal training images, half of them to judge by, not 3"):
+    with pytest.raises(MethodError, match="takes 4 normal training images, half of them to judge by, not 3"):
         RADAR(choose={"t": [1, 50]}, noise_predictor=ideal()).fit(Tensors(uint8_images(3)))
     RADAR(detection="normal", choose={"t": [1, 50]}, noise_predictor=ideal()).fit(Tensors(uint8_images(4)))
-    with pytest.raises(SeamError, match="takes 2 normal training images, not 1"):
+    with pytest.raises(MethodError, match="takes 2 normal training images, not 1"):
         RADAR(detection="normal", noise_predictor=ideal()).fit(Tensors(uint8_images(1)))
 
 
@@ -166,7 +166,7 @@ def test_candidates_are_the_combinations_that_exist():
                   noise_predictor=ideal())
     assert len(radar.candidates) == 6  # scaled has no residual
     for choose in ({"time": [1]}, {"t": 1}, {"t": []}, {"t": [5000, 1]}):
-        with pytest.raises(SeamError):
+        with pytest.raises(MethodError):
             RADAR(choose=choose, noise_predictor=ideal())
 
 
@@ -197,7 +197,7 @@ def test_radar_evaluates_the_network_once():
     ({"input": "scaled", "map": "residual"}, "no residual"), ({"contamination": 0}, "contamination"),
 ])
 def test_radar_refuses_unusable_settings(settings, words):
-    with pytest.raises(SeamError, match=words):
+    with pytest.raises(MethodError, match=words):
         RADAR(noise_predictor=ideal(), **settings)
 
 

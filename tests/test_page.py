@@ -16,17 +16,17 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from radar.reporting import claims, figures, page, page_answer, page_pictures, page_plots, significance, tables
-from radar.reporting.blocks import Block, Cell
-from radar.reporting.page_plots import Point
-from radar.reporting.tables import Run
+from radar.report import claims, figures, page, page_answer, page_pictures, page_plots, significance, tables
+from radar.report.blocks import Block, Cell
+from radar.report.page_plots import Point
+from radar.report.tables import Run
 from tests.test_reporting import DATASETS, METHODS, ROOT, SEEDS, tree  # noqa: F401
 
 HOSTILE = '<script>alert("x")</script> & <b>'
 LABELS = {"radar": "RADAR", "ddim_inversion": HOSTILE, "pca": "PCA"}
 YAMLS = {
-    "radar": {"class": "radar.radar:RADAR", "noise_predictor": "pixels"},
-    "radar_features": {"class": "radar.radar:RADAR", "noise_predictor": "features"},
+    "radar": {"class": "radar.method.radar:RADAR", "noise_predictor": "pixels"},
+    "radar_features": {"class": "radar.method.radar:RADAR", "noise_predictor": "features"},
     "anoddpm": {"class": "baselines.ddpm:DDPM", "noise_predictor": "simplex"},
     "ddpm": {"class": "baselines.ddpm:DDPM", "noise_predictor": "pixels"},
     "pca": {"class": "baselines.pca:PCA"},

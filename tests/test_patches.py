@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from radar.maps import root_mean_squares, smooth, sobel_magnitude, top_mean
-from radar.patches import Tiling
+from radar.images.filters import root_mean_squares, smooth, sobel_magnitude, top_mean
+from radar.images.tiling import Tiling
 
 SIZES = [(32, 32), (64, 64), (50, 71), (33, 128), (20, 100), (5, 9), (1, 40)]
 

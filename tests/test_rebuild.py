@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from radar.reporting import ablation, ablation_tables, claims, figures, significance, tables
+from radar.report import ablation, ablation_tables, claims, figures, significance, tables
 
 ROOT = Path(__file__).resolve().parent.parent
 NO_STUDY = ablation.Ablation((), (), "", {}, {}, {}, {}, {})

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from radar.reporting import figures, tables
+from radar.report import figures, tables
 from tests.conftest import check_figure
 
 ROOT = Path(__file__).resolve().parent.parent

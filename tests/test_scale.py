@@ -12,18 +12,19 @@ import torch
 from PIL import Image
 from sklearn.covariance import ledoit_wolf as sklearn_ledoit_wolf
 
-from radar import configuration, plan
+from radar import config as configuration
+from radar.commands import plan
+from radar.commands.export import export_maps
 from radar.data import check
-from radar.detector import build
 from radar.devices import claim
 from radar.evaluation import bench, bench_images
 from radar.evaluation.bootstrap import resample_weights
 from radar.evaluation.metrics import PIXEL_METRICS, PixelHistograms, pixel_metrics
-from radar.export import export_maps
 from radar.files import ROOT
-from radar.mapfile import MapWriter, read_maps, read_scale
-from radar.moments import Moments, ledoit_wolf
-from radar.radar import Kept
+from radar.images.map_archive import MapWriter, read_maps, read_scale
+from radar.method.detector import build
+from radar.method.moments import Moments, ledoit_wolf
+from radar.method.radar import Batchwise
 
 # Maps
 
@@ -161,7 +162,7 @@ def test_what_does_not_fit_is_made_again():
         made.append(int(batch[0]))
         return batch * 2
 
-    kept = Kept(lambda: iter([torch.full((4,), float(i)) for i in range(5)]), make, room=8)
+    kept = Batchwise(lambda: iter([torch.full((4,), float(i)) for i in range(5)]), make, room=8)
     first, second = list(kept), list(kept)
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True)) and len(first) == 5
     assert made == [0, 1, 2, 3, 4, 2, 3, 4]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from radar.detector import SeamError, build
-from radar.overlay import overlay
-from radar.score import score_folder
+from radar.commands.score import score_folder
+from radar.images.overlay import overlay
+from radar.method.detector import MethodError, build
 from tests.conftest import grain
 from tests.test_detectors import method
 
@@ -87,6 +87,6 @@ def test_bad_arguments_are_one_line(detector_folder, tmp_path):
     for detector, images, words in ((detector_folder, tmp_path / "none", "is not a folder"),
                                     (detector_folder, tmp_path / "empty", "holds no image"),
                                     (tmp_path / "empty", tmp_path / "empty", "holds no trained detector")):
-        with pytest.raises(SeamError, match=words):
+        with pytest.raises(MethodError, match=words):
             score_folder(detector, images, tmp_path / "out", "cpu")
         assert not (tmp_path / "out").exists()

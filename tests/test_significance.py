@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from radar.evaluation.statistics import not_apart
-from radar.reporting import significance
-from radar.reporting.ablation import Ablation, Entry, Study
-from radar.reporting.figures import looks, ranks, seeds
-from radar.reporting.tables import Run, summarise
+from radar.report import significance
+from radar.report.ablation import Ablation, Entry, Study
+from radar.report.figures import looks, ranks, seeds
+from radar.report.tables import Run, summarise
 
 
 def run(method: str, value: float, pair: str = "a/b", seed: int = 0, metric: str = "image_auroc",

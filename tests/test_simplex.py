@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from opensimplex import OpenSimplex
 from scipy.integrate import quad
 
-import radar.simplex
+import radar.diffusion.simplex
 from baselines.ddpm import DDPM, posterior
-from radar.diffusion import image_noise
-from radar.simplex import simplex_noise, standard_deviation
+from radar.diffusion.predictor import image_noise
+from radar.diffusion.simplex import simplex_noise, standard_deviation
 from tests.conftest import ancestral_step, closed_form
 
 A = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
@@ -84,7 +84,7 @@ def test_threads_are_at_most_torchs_and_change_no_bit():
 
 def test_the_first_call_leaves_torchs_threads_alone():
     """In a process of its own: numba starts its threads once, and OpenMP then forgets how many torch was given."""
-    command = ("import torch; torch.set_num_threads(1); from radar.simplex import simplex_noise; "
+    command = ("import torch; torch.set_num_threads(1); from radar.diffusion.simplex import simplex_noise; "
                "simplex_noise(1, 1, 4, 4, torch.Generator()); print(torch.get_num_threads())")
     done = subprocess.run([sys.executable, "-c", command], env=os.environ | {"NUMBA_NUM_THREADS": "3"},
                           capture_output=True, text=True, check=True)
@@ -96,7 +96,7 @@ def test_without_numba_the_noise_is_the_same(monkeypatch):
     for name in [name for name in sys.modules if name.startswith("opensimplex")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "numba", None)  # importing it now raises ImportError
-    plain = runpy.run_path(radar.simplex.__file__)
+    plain = runpy.run_path(radar.diffusion.simplex.__file__)
     assert plain["numba"] is None
     torch.testing.assert_close(plain["simplex_noise"](2, 1, 6, 6, generator()), compiled, atol=1e-6, rtol=0)
 
@@ -114,7 +114,7 @@ def test_zero_mean_and_unit_variance_over_many_fields(settings):
 
 
 def test_scale_of_the_published_code():
-    """Half the standard deviation, a quarter of the variance, as radar.simplex says."""
+    """Half the standard deviation, a quarter of the variance, as radar.diffusion.simplex says."""
     assert standard_deviation() == pytest.approx(0.505, abs=5e-4)
     g = np.random.default_rng(0)
     e = np.array([sum(0.8**i * simplex.noise3(*g.uniform(0, 1e4, 3)) for i in range(6))

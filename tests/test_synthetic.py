@@ -5,8 +5,8 @@ import pytest
 import skimage.data
 import torch
 
-from radar import synthetic
-from radar.synthetic import paste, perlin_masks, perlin_noise, recolour, self_source, texture_source
+from radar.images import synthetic
+from radar.images.synthetic import paste, perlin_masks, perlin_noise, recolour, self_source, texture_source
 
 SIZES = [(8, 8), (17, 40), (32, 32), (64, 48)]
 

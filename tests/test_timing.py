@@ -16,7 +16,7 @@ from radar.evaluation.cost import cost_of
 from radar.evaluation.energy import EnergyMeter, energy_meter
 from radar.evaluation.rounds import TAIL, in_turns, latency, median_interval, turns, within_rounds
 from radar.evaluation.timing import cores_of_others, peak_memory, predict_uint8, processor_seconds, time_detectors
-from radar.radar import RADAR
+from radar.method.radar import RADAR
 
 # Rounds
 

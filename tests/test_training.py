@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from radar.training import forget_checkpoint, train
+from radar.diffusion.training import forget_checkpoint, train
 from tests.conftest import TRAINING
 
 SETTINGS = TRAINING | {"images": 40 * 16}

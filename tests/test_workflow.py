@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from radar.reporting.tables import TIMING_TABLE
-from radar.training import exclusive
+from radar.diffusion.training import exclusive
+from radar.report.tables import TIMING_TABLE
 from tests.conftest import TRAINING, grain
 
 ROOT = Path(__file__).parent.parent
@@ -199,13 +199,13 @@ def test_a_change_recomputes_what_depends_on_it_and_nothing_else(run):
         return set(re.findall(r"^(\w+) +\d+$", stats, re.M)) - {"all", "total"}
 
     reports = {"tables", "claims", "significance", "figure", "maps_figure", "page"}
-    assert jobs("radar/reporting/tables.py") == reports
+    assert jobs("radar/report/tables.py") == reports
     assert jobs("radar/evaluation/metrics.py") == {"evaluate"} | reports - {"maps_figure"}
     assert jobs("radar/evaluation/timing.py") == {"time_methods", "tables", "claims", "figure", "page"}
     assert jobs("config/claims.yaml") == {"claims", "page"}
     assert jobs("baselines/ddpm.py") >= {"fit_and_score"} and "train_noise_predictor" not in jobs("baselines/ddpm.py")
-    assert jobs("radar/training.py") >= {"train_noise_predictor", "fit_and_score"}
-    assert "prepare" not in jobs("radar/training.py")
+    assert jobs("radar/diffusion/training.py") >= {"train_noise_predictor", "fit_and_score"}
+    assert "prepare" not in jobs("radar/diffusion/training.py")
 
 
 def test_one_figure_can_be_rebuilt_alone(run):
@@ -246,7 +246,7 @@ def test_a_mistake_in_the_configuration_is_one_line(run):
 
 
 BROKEN = '''
-from radar.detector import Detector
+from radar.method.detector import Detector
 
 class Broken(Detector):
     nfe = 0

@@ -25,7 +25,7 @@ from PIL import Image
 from scipy import ndimage
 
 from radar.data.listing import DEFECTIVE, NORMAL, UNKNOWN, Listing, Problem, error, warning
-from radar.data.photos import SUFFIXES
+from radar.images.photos import SUFFIXES
 from radar.progress import progress
 
 # A picture with more pixels than this is refused before it is decoded: a small file can hold a picture that fills the

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from radar.data.photos import SUFFIXES
+from radar.images.photos import SUFFIXES
 
 SPLITS = ("train", "calibration", "test")
 NORMAL, DEFECTIVE, UNKNOWN = 0, 1, -1  # labels

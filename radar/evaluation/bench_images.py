@@ -53,8 +53,8 @@ def step(name: str, folder: Path) -> dict:
 def _train(folder: Path) -> int:
     import torch
 
-    from radar.diffusion import NoisePredictor
-    from radar.training import train
+    from radar.diffusion.predictor import NoisePredictor
+    from radar.diffusion.training import train
 
     images = _images(folder, "train")
     torch.manual_seed(0)
@@ -67,10 +67,10 @@ def _train(folder: Path) -> int:
 
 def _score(folder: Path) -> int:
     """Fit RADAR on the training images, score the test images, and stream their maps to disk."""
-    from radar.diffusion import NoisePredictor
-    from radar.mapfile import MapWriter
-    from radar.radar import RADAR
-    from radar.scoring import score_images
+    from radar.diffusion.predictor import NoisePredictor
+    from radar.images.map_archive import MapWriter
+    from radar.method.radar import RADAR
+    from radar.method.scoring import score_images
 
     detector = RADAR(noise_predictor=NoisePredictor.load(folder))
     detector.fit(_images(folder, "train"))
@@ -82,7 +82,7 @@ def _score(folder: Path) -> int:
 
 def _images(folder: Path, split: str):
     from radar.data import manifest
-    from radar.scoring import image_set, prepare_torch
+    from radar.method.scoring import image_set, prepare_torch
 
     prepare_torch(1)
     return image_set(manifest.read(folder / "manifest.csv"), folder / "data", split, None)

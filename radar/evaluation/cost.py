@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from radar.detector import Detector
-from radar.features import FrozenFeatures
-from radar.patches import Tiling
+from radar.images.features import FrozenFeatures
+from radar.images.tiling import Tiling
+from radar.method.detector import Detector
 
 PARTS = ("tiling", "features", "noise_predictor", "other_network")
 PASSES = 12  # at most

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from radar.data.listing import UNKNOWN
-from radar.data.photos import shrunk
 from radar.evaluation.bootstrap import decision_samples, image_samples, pixel_samples, resample_weights
 from radar.evaluation.calibration import conformal_threshold, too_few
 from radar.evaluation.curves import Array
 from radar.evaluation.metrics import PIXEL_METRICS, PixelHistograms, decision_metrics, image_metrics, pixel_metrics
-from radar.mapfile import read_maps
+from radar.images.map_archive import read_maps
+from radar.images.photos import shrunk
 
 
 def evaluate(scores: pd.DataFrame, maps: Path | None, manifest: pd.DataFrame, data_root: Path, settings: dict,
@@ -158,7 +158,7 @@ def _histograms(maps: Path, test: pd.DataFrame, data_root: Path,
 
 
 def _scored_shape(path: Path, longest_side: int | None) -> tuple[int, int]:
-    """(H, W) at which `radar.data.photos.read_image` gives an image; reads the header only."""
+    """(H, W) at which `radar.images.photos.read_image` gives an image; reads the header only."""
     try:
         with Image.open(path) as image:
             width, height = image.size

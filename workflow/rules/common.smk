@@ -14,8 +14,9 @@ from snakemake.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 sys.path.insert(0, workflow.basedir)
-from radar import configuration
-from radar.configuration import ConfigurationError
+from radar import config as configuration
+from radar.code import CodeError, digest
+from radar.config import ConfigurationError
 from radar.files import last_line, sha256, write_json
 
 try:
@@ -35,9 +36,6 @@ try:
     VARIANTS = configuration.expand_ablation(ALL_PREDICTORS, ABLATION_CONFIG, KNOWN_METHODS)
     LITERAL = configuration.variant_method(KNOWN_METHODS["radar"])
     configuration.read_claims()  # so that a mistake in it stops the run before it begins
-    CLASS_FILES = {
-        name: [str(path) for path in configuration.class_files(method["class"], name)] for name, method in METHODS.items()
-    }
     if shutil.which("git") is None:
         raise ConfigurationError("git is missing: DVC and the provenance of the results need it; install it")
 except ConfigurationError as error:
@@ -63,33 +61,17 @@ wildcard_constraints:
     seed="[0-9]+",
 
 
-def code(*names):
-    """Files of the packages: a change in one of them recomputes what depends on it, and nothing else.
-
-    They are local wherever the results are kept. Where jobs share no file system with this machine, Snakemake would keep
-    a job with a local input here: there code is no input, and VERSION stands for all of it.
-    """
-    return [local(str(Path(workflow.basedir, name))) for name in names] if SHARED else []
+def code(*entries):
+    """The code that a rule's results depend on, as a parameter of the rule: see radar.code."""
+    try:
+        return digest(*entries)
+    except CodeError as error:
+        raise WorkflowError(str(error))
 
 
 SHARED = SharedFSUsage.INPUT_OUTPUT in workflow.storage_settings.shared_fs_usage
-# a parameter of all rules that take code
-VERSION = {} if SHARED else {"version": configuration.version(file for files in CLASS_FILES.values() for file in files)}
 if not SHARED:  # jobs run the code that is sent with them, not that of their image
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")]))
-
-
-READING_CODE = code("radar/data/images.py", "radar/data/photos.py")
-LISTING_CODE = code(*(f"radar/data/{name}.py" for name in ("manifest", "check", "listing", "folder", "photos")), "workflow/scripts/manifest.py")
-NETWORK_CODE = READING_CODE + code("radar/diffusion.py", "radar/networks.py", "radar/training.py")
-SCORING_CODE = NETWORK_CODE + code(
-    "radar/patches.py", "radar/maps.py", "radar/mapfile.py", "radar/detector.py", "radar/scoring.py", "workflow/scripts/detect.py",
-)
-EVALUATION_CODE = code(
-    *(f"radar/evaluation/{name}.py" for name in ("evaluate", "metrics", "curves", "bootstrap", "calibration")),
-    "radar/data/photos.py", "radar/mapfile.py",
-    "workflow/scripts/evaluate.py",
-)
 
 
 @lru_cache
@@ -142,30 +124,6 @@ def per_dataset(pattern, **wildcards):
     ]
 
 
-def predictor_code(settings):
-    """The files that this noise predictor's training depends on."""
-    return NETWORK_CODE + code(
-        "workflow/scripts/train.py",
-        *(["radar/features.py"] if settings["space"] == "features" else []),
-        *(["radar/simplex.py"] if settings["noise"] == "simplex" else []),
-    )
-
-
-def method_code(method):
-    """The files beside its class that this method's results depend on."""
-    predictor = PREDICTORS.get(METHODS[method].get("noise_predictor"), {})
-    own = METHODS[method]["class"].startswith("radar.")
-    on_features = "features" in (predictor.get("space"), (METHODS[method].get("settings") or {}).get("space"))
-    return code(
-        *CLASS_FILES[method],
-        # RADAR's judges and its choice without labels are part of the method
-        *(["radar/forest.py", "radar/normal.py", "radar/selection.py", "radar/synthetic.py"] if own else []),
-        *(["radar/synthetic.py"] if "training" in METHODS[method] else []),
-        *(["radar/features.py"] if on_features else []),
-        *(["radar/simplex.py"] if predictor.get("noise") == "simplex" else []),
-    )
-
-
 def predictor_files(wildcards):
     """The files of the shared noise predictor, for a method that stands on one."""
     name = METHODS[wildcards.method].get("noise_predictor")
@@ -186,15 +144,17 @@ def detectors_of(wildcards):
     )
 
 
+def group_of(wildcards):
+    """The methods of a group of variants."""
+    return [one["method"] for one in VARIANTS if one["group"] == wildcards.group]
+
+
 def group_files(wildcards):
-    """What the variants of a group depend on: their classes' files, and their noise predictor."""
-    methods = [one["method"] for one in VARIANTS if one["group"] == wildcards.group]
-    files = sorted({str(configuration.class_file(method["class"], wildcards.group)) for method in methods})
-    files = code(*files, *(f"radar/{name}.py" for name in ("forest", "normal", "selection", "synthetic", "features", "simplex")))
-    if name := methods[0].get("noise_predictor"):
+    """The noise predictor that the variants of a group stand on."""
+    if name := group_of(wildcards)[0].get("noise_predictor"):
         keys = {key: wildcards[key] for key in ("dataset", "category", "seed")}
-        files += expand(f"{PREDICTOR}/noise_predictor.{{suffix}}", predictor=name, suffix=["json", "safetensors"], **keys)
-    return files
+        return expand(f"{PREDICTOR}/noise_predictor.{{suffix}}", predictor=name, suffix=["json", "safetensors"], **keys)
+    return []
 
 
 def print_summary(tables, figures):

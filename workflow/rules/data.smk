@@ -6,9 +6,6 @@ localrules: prepare  # DVC needs this repository and its cache, which jobs elsew
 
 
 rule prepare:
-    input:
-        LISTING_CODE,
-        code("radar/data/{dataset}.py", "radar/data/layout.py", "radar/data/defects.py", "config/datasets/{dataset}.yaml"),
     output:
         f"{RUN}/manifest.csv",
         f"{RUN}/check.json",
@@ -17,8 +14,9 @@ rule prepare:
     wildcard_constraints:
         dataset="|".join(configuration.generated_datasets()),
     params:
+        code=lambda wildcards: code("workflow/scripts/manifest.py", *(f"radar/data/{name}.py" for name in (wildcards.dataset, "folder"))),
+        settings=lambda wildcards: as_json(configuration.read_yaml(configuration.CONFIG / "datasets" / f"{wildcards.dataset}.yaml")),
         folder=data_folder,
-        **VERSION,
     resources:
         dvc=1,
     priority: 100
@@ -30,20 +28,17 @@ rule prepare:
 
 
 rule read_data:
-    input:
-        LISTING_CODE,
-        lambda wildcards: code(f"radar/data/{origin_of(wildcards).source}.py"),
     output:
         f"{RUN}/manifest.csv",
         f"{RUN}/check.json",
     log:
         f"{RUN}/manifest.log",
     params:
+        code=lambda wildcards: code("workflow/scripts/manifest.py", f"radar/data/{origin_of(wildcards).source}.py"),
         folder=data_folder,
         source=lambda wildcards: origin_of(wildcards).source,
         settings=lambda wildcards: as_json(origin_of(wildcards).settings),
         state=lambda wildcards: images_state(wildcards.dataset, wildcards.category),
-        **VERSION,
     priority: 100  # what is wrong with the data is told before the first training
     threads: workflow.cores
     message:

@@ -2,9 +2,6 @@
 
 rule fit_and_score:
     input:
-        SCORING_CODE,
-        lambda wildcards: method_code(wildcards.method),
-        code("config/methods/{method}.yaml"),
         predictor_files,
         manifest=f"{RUN}/manifest.csv",
     output:
@@ -17,13 +14,14 @@ rule fit_and_score:
     benchmark:
         f"{DETECTOR}/benchmark.jsonl"
     params:
+        code=lambda wildcards: code("workflow/scripts/detect.py", METHODS[wildcards.method]["class"]),
+        method=lambda wildcards: as_json(METHODS[wildcards.method]),
         data=data_folder,
         fraction=config["protocol"]["calibration_fraction"],
         rate=config["protocol"]["false_positive_rate"],
         longest_side=config["longest_side"] or 0,
         training=as_json(config["training"]),
         device=config["device"],
-        **VERSION,
     resources:
         gpu=GPU,
         mem_mb=1500,
@@ -33,7 +31,7 @@ rule fit_and_score:
     message:
         "{wildcards.dataset}/{wildcards.category} seed {wildcards.seed}: fit and score {wildcards.method}"
     shell:
-        "{PYTHON} workflow/scripts/detect.py --method config/methods/{wildcards.method}.yaml --manifest {input.manifest} "
+        "{PYTHON} workflow/scripts/detect.py --method {params.method:q} --manifest {input.manifest} "
         "--data {params.data} --calibration-fraction {params.fraction} --false-positive-rate {params.rate} "
         "--longest-side {params.longest_side} --training {params.training:q} --seed {wildcards.seed} --device {params.device} "
         "--threads {threads} --out $(dirname {output[0]}) 2>&1 | tee {log}"

@@ -2,7 +2,6 @@
 
 rule evaluate:
     input:
-        EVALUATION_CODE,
         scores=f"{DETECTOR}/scores.csv",
         maps=f"{DETECTOR}/maps.npz",
         manifest=f"{RUN}/manifest.csv",
@@ -12,10 +11,10 @@ rule evaluate:
     log:
         f"{DETECTOR}/evaluate.log",
     params:
+        code=code("workflow/scripts/evaluate.py"),
         data=data_folder,
         protocol=as_json(config["protocol"]),
         longest_side=config["longest_side"] or 0,
-        **VERSION,
     resources:
         mem_mb=1500,
     threads: 1
@@ -31,7 +30,6 @@ rule evaluate:
 # Photographs without labels have no metrics; their user looks at the pictures.
 rule overlays:
     input:
-        code("radar/overlay.py", "radar/mapfile.py", "workflow/scripts/overlays.py"),
         f"{DETECTOR}/scores.csv",
         f"{DETECTOR}/maps.npz",
         f"{DETECTOR}/detector.json",
@@ -41,8 +39,8 @@ rule overlays:
     log:
         f"{DETECTOR}/overlays.log",
     params:
+        code=code("workflow/scripts/overlays.py"),
         data=data_folder,
-        **VERSION,
     message:
         "{wildcards.dataset}/{wildcards.category} seed {wildcards.seed}: decisions and overlays of {wildcards.method}"
     shell:

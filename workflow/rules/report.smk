@@ -18,10 +18,6 @@ FIGURES = expand(
     name=[*OVERVIEWS, *(f"maps_{name.replace('/', '_')}" for name in DATASETS)],
     suffix=["png", "pdf"],
 )
-TABLE_CODE = code(
-    *(f"radar/reporting/{name}.py" for name in ("arguments", "tables", "blocks", "latex")), "radar/evaluation/bootstrap.py", "radar/evaluation/statistics.py",
-)
-FIGURE_CODE = TABLE_CODE + code("radar/reporting/figures.py", "radar/reporting/significance.py", "radar/mapfile.py", "workflow/scripts/figures.py")
 RECORDS = per_dataset(f"{DETECTOR}/metrics.json", method=METHODS, seed=SEEDS)
 SAMPLES = per_dataset(f"{DETECTOR}/bootstrap.npz", method=METHODS, seed=SEEDS)
 SCORES = per_dataset(f"{DETECTOR}/scores.csv", method=METHODS, seed=SEEDS)
@@ -41,13 +37,11 @@ FIGURE_INPUTS = {
     "loss": per_dataset(f"{PREDICTOR}/loss.csv", predictor=USED, seed=SEEDS)
     + per_dataset(f"{DETECTOR}/detector.json", method=[name for name in TRAINED if name in METHODS], seed=SEEDS),
 }
+METHOD_FILES = [f"config/methods/{name}.yaml" for name in METHODS]
 
 
 rule tables:
     input:
-        TABLE_CODE,
-        code("workflow/scripts/tables.py"),
-        code(*(f"config/methods/{name}.yaml" for name in METHODS)),
         RECORDS,
         SAMPLES,
         TIMINGS,
@@ -61,8 +55,8 @@ rule tables:
     log:
         "results/tables/tables.log",
     params:
+        code=code("workflow/scripts/tables.py", *METHOD_FILES),
         arguments=f"{report_arguments()} {citations()}",
-        **VERSION,
     message:
         "write the tables"
     shell:
@@ -72,12 +66,6 @@ rule tables:
 
 rule claims:
     input:
-        TABLE_CODE,
-        code(
-            "radar/reporting/claims.py", "radar/reporting/ablation.py", "radar/evaluation/rounds.py", "radar/configuration.py",
-            "workflow/scripts/claims.py",
-        ),
-        code("config/claims.yaml", "config/published.csv"),
         RECORDS,
         SAMPLES,
         TIMINGS,
@@ -90,10 +78,10 @@ rule claims:
     log:
         "results/tables/claims.log",
     params:
+        code=code("workflow/scripts/claims.py", "config/claims.yaml", "config/published.csv"),
         arguments=report_arguments(),
         state=lambda wildcards: ablation_state(),
         ablation=lambda wildcards: "--ablation results/ablation" if ablation_state() else "",
-        **VERSION,
     message:
         "hold the papers' claims against the results"
     shell:
@@ -103,9 +91,6 @@ rule claims:
 
 rule significance:
     input:
-        TABLE_CODE,
-        code("radar/reporting/significance.py", "radar/reporting/ablation.py", "workflow/scripts/significance.py"),
-        code(*(f"config/methods/{name}.yaml" for name in METHODS)),
         RECORDS,
         SAMPLES,
     output:
@@ -117,10 +102,10 @@ rule significance:
     log:
         "results/tables/significance.log",
     params:
+        code=code("workflow/scripts/significance.py", *METHOD_FILES),
         arguments=report_arguments(),
         state=lambda wildcards: ablation_state(),
         variants=lambda wildcards: "--variants results/ablation/variants.json" if ablation_state() else "",
-        **VERSION,
     message:
         "seeds, shares of variance, ranks"
     shell:
@@ -130,7 +115,6 @@ rule significance:
 
 rule figure:
     input:
-        FIGURE_CODE,
         lambda wildcards: FIGURE_INPUTS[wildcards.figure],
     output:
         report(
@@ -144,9 +128,9 @@ rule figure:
     wildcard_constraints:
         figure="|".join(OVERVIEWS),
     params:
+        code=code("workflow/scripts/figures.py"),
         arguments=report_arguments(),
         networks=" ".join(TRAINED),
-        **VERSION,
     message:
         "draw {wildcards.figure}"
     shell:
@@ -156,7 +140,6 @@ rule figure:
 
 rule maps_figure:
     input:
-        FIGURE_CODE,
         expand(f"{DETECTOR}/maps.npz", method=METHODS, seed=SEEDS[0], allow_missing=True),
         f"{RUN}/manifest.csv",
     output:
@@ -171,10 +154,10 @@ rule maps_figure:
     wildcard_constraints:
         dataset="|".join({name.partition("/")[0] for name in DATASETS}),
     params:
+        code=code("workflow/scripts/figures.py"),
         data=data_folder,
         methods=f"{' '.join(METHODS)} {labels()}",
         seed=SEEDS[0],
-        **VERSION,
     message:
         "{wildcards.dataset}/{wildcards.category}: draw images, truth and maps"
     shell:
@@ -185,15 +168,6 @@ rule maps_figure:
 
 rule page:
     input:
-        FIGURE_CODE,
-        code(
-            *(f"radar/reporting/{name}.py" for name in ("page", "page_answer", "page_pictures", "page_plots", "claims",
-              "significance", "ablation")),
-            *(f"radar/reporting/templates/report.{suffix}" for suffix in ("html", "css", "js")),
-            "radar/data/photos.py", "workflow/scripts/page.py",
-        ),
-        code(*(f"config/methods/{name}.yaml" for name in METHODS), *(f"config/datasets/{name}.yaml" for name in SOURCES)),
-        code(*sorted({files[0] for files in CLASS_FILES.values()})),
         RECORDS,
         SAMPLES,
         SCORES,
@@ -209,11 +183,11 @@ rule page:
     log:
         "results/report.log",
     params:
+        code=code("workflow/scripts/page.py", "radar/report/templates/report.html", "radar/report/templates/report.css", "radar/report/templates/report.js", *METHOD_FILES, *(f"config/datasets/{name}.yaml" for name in SOURCES)),
         arguments=report_arguments(),
         data=data_arguments(),
         state=lambda wildcards: ablation_state(),
         variants=lambda wildcards: "--variants results/ablation/variants.json" if ablation_state() else "",
-        **VERSION,
     message:
         "write the report"
     shell:

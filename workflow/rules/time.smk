@@ -2,10 +2,6 @@
 
 rule time_methods:
     input:
-        code(
-            *(f"radar/evaluation/{name}.py" for name in ("timing", "rounds", "cost", "energy")),
-            "workflow/scripts/time_methods.py",
-        ),
         detectors=expand(f"{RUN}/{{method}}/seed{SEEDS[0]}/detector.json", method=METHODS, allow_missing=True),
         files=detectors_of,
         manifest=f"{RUN}/manifest.csv",
@@ -14,11 +10,11 @@ rule time_methods:
     log:
         f"{RUN}/timing.log",
     params:
+        code=code("workflow/scripts/time_methods.py"),
         data=data_folder,
         settings=as_json(config["timing"]),
         longest_side=config["longest_side"] or 0,
         device=config["device"],
-        **VERSION,
     resources:
         gpu=GPU,
         mem_mb=2000,

@@ -2,7 +2,6 @@
 
 rule train_noise_predictor:
     input:
-        lambda wildcards: predictor_code(PREDICTORS[wildcards.predictor]),
         manifest=f"{RUN}/manifest.csv",
     output:
         f"{PREDICTOR}/noise_predictor.safetensors",
@@ -13,12 +12,12 @@ rule train_noise_predictor:
     benchmark:
         f"{PREDICTOR}/benchmark.jsonl"
     params:
+        code=code("workflow/scripts/train.py"),
         data=data_folder,
         settings=lambda wildcards: as_json(PREDICTORS[wildcards.predictor]),
         fraction=config["protocol"]["calibration_fraction"],
         longest_side=config["longest_side"] or 0,
         device=config["device"],
-        **VERSION,
     resources:
         gpu=GPU,
         mem_mb=1500,

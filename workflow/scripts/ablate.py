@@ -17,17 +17,13 @@ import detect
 import numpy as np
 import pandas as pd
 
-from radar.configuration import class_files
+from radar.code import digest
 from radar.data import manifest
-from radar.diffusion import NoisePredictor
+from radar.diffusion.predictor import NoisePredictor
+from radar.diffusion.training import exclusive, fingerprint
 from radar.evaluation.evaluate import evaluate
-from radar.files import ROOT, atomic, provenance, sha256, write_json
-from radar.scoring import choose_device, prepare_torch
-from radar.training import exclusive, fingerprint
-
-CODE = [*sorted(path for path in (ROOT / "radar").glob("*.py")
-                if path.stem not in ("__main__", "configuration", "files", "folder")),
-        *sorted((ROOT / "radar" / "evaluation").glob("*.py")), ROOT / "workflow/scripts/detect.py"]
+from radar.files import atomic, provenance, sha256, write_json
+from radar.method.scoring import choose_device, prepare_torch
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -48,7 +44,7 @@ def main(arguments: argparse.Namespace) -> None:
             mark = fingerprint(chosen[name], arguments.seed, {
                 "predictor": predictor and predictor.sha256, "manifest": sha256(arguments.manifest),
                 "longest_side": arguments.longest_side, "protocol": arguments.protocol, "training": arguments.training,
-                "code": [sha256(file) for file in [*CODE, *class_files(chosen[name]["class"], name)]]})
+                "code": digest("workflow/scripts/ablate.py", chosen[name]["class"])})
             if finished(out, mark):
                 continue
             print(f"ablation {dataset} seed {arguments.seed} {arguments.group}: {name}, {count} of {len(chosen)}",

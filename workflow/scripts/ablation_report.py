@@ -6,8 +6,8 @@ import textwrap
 from pathlib import Path
 
 from radar.files import atomic
-from radar.reporting import ablation, ablation_figures, ablation_tables, ablation_text, figures
-from radar.reporting.tables import TERMINAL, InputError
+from radar.report import ablation, ablation_figures, ablation_tables, ablation_text, figures
+from radar.report.tables import TERMINAL, InputError
 
 
 def arguments() -> argparse.Namespace:

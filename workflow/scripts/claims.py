@@ -4,10 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from radar.configuration import ConfigurationError, read_claims, read_published
+from radar.config import ConfigurationError, read_claims, read_published
 from radar.files import atomic
-from radar.reporting import ablation, claims, tables
-from radar.reporting.arguments import reporting_parser
+from radar.report import ablation, claims, tables
+from radar.report.arguments import reporting_parser
 
 
 def arguments() -> argparse.Namespace:

@@ -12,20 +12,20 @@ import numpy as np
 import pandas as pd
 import torch
 
-from radar.configuration import class_file, class_files, read_yaml
+from radar.code import digest, module_file
 from radar.data import manifest
-from radar.data.images import ImageSet
-from radar.detector import SeamError, build, load
-from radar.diffusion import NoisePredictor
+from radar.diffusion.predictor import NoisePredictor
+from radar.diffusion.training import Training, exclusive, forget_checkpoint
 from radar.evaluation.calibration import conformal_threshold
-from radar.features import FeatureError
-from radar.files import ROOT, atomic, provenance, sha256, write_json
-from radar.mapfile import MapWriter
-from radar.scoring import check_seam, choose_device, image_set, prepare_torch, score_images
-from radar.training import Training, exclusive, forget_checkpoint
+from radar.files import atomic, provenance, sha256, write_json
+from radar.images.features import FeatureError
+from radar.images.image_set import ImageSet
+from radar.images.map_archive import MapWriter
+from radar.method.detector import MethodError, build, load
+from radar.method.scoring import check_seam, choose_device, image_set, prepare_torch, score_images
 
 # What a user can mend, and what says so in one line; anything else shows where it was raised, too.
-OURS = (manifest.DatasetError, SeamError, FeatureError)  # their text says all
+OURS = (manifest.DatasetError, MethodError, FeatureError)  # their text says all
 EXPECTED = (*OURS, OSError, RuntimeError, FloatingPointError)
 
 
@@ -47,11 +47,10 @@ def training_of(method: dict, name: str, arguments: argparse.Namespace, out: Pat
     """The budget of a method that trains in `fit`, and what its training depends on."""
     if "training" not in method:
         return None
-    code = [*sorted((ROOT / "radar").glob("*.py")), *class_files(method["class"], name)]
     identity = {"torch": torch.__version__, "device": device.partition(":")[0], "method": method,
                 "manifest": sha256(arguments.manifest),
                 "calibration_fraction": arguments.calibration_fraction, "longest_side": arguments.longest_side,
-                "code": [sha256(path) for path in code]}
+                "code": digest("radar/diffusion/training.py", method["class"])}
     dataset, category, _, run = out.parts[-4:]
     return Training(arguments.training | method["training"], arguments.seed, out, identity,
                     f"train {dataset}/{category} {name} {run}")
@@ -93,7 +92,7 @@ def fit_and_score(method: dict, name: str, images: dict[str, ImageSet], predicto
         "chosen": detector.chosen(), "training": trained,
         "noise_predictor": None if predictor is None else {
             "path": os.path.relpath(predictor_path, out), "sha256": predictor.sha256},
-        "provenance": provenance(vars(arguments), **inputs, code=class_file(method["class"], name)),
+        "provenance": provenance(vars(arguments), **inputs, code=module_file(method["class"])),
     })
     check_seam(detector, load(out, device)[0], images["calibration"], name)
     with atomic(out / "scores.csv") as temporary:
@@ -117,13 +116,13 @@ def record_failure(out: Path, error: BaseException, log: Path) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     prepare_torch(arguments.threads)
-    method = read_yaml(arguments.method)
+    method = arguments.method
     predictor = path = None
     if uses := method.get("noise_predictor"):
         path = predictor_folder(arguments.out.parent.parent, uses, arguments.seed)
         predictor = NoisePredictor.load(path, choose_device(arguments.device))
-    fit_and_score(method, arguments.method.stem, images_of(arguments), predictor, path, arguments, arguments.out,
-                  {"manifest": arguments.manifest, "method": arguments.method})
+    fit_and_score(method, arguments.out.parts[-2], images_of(arguments), predictor, path, arguments, arguments.out,
+                  {"manifest": arguments.manifest})
 
 
 def common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -143,7 +142,7 @@ def common_arguments(parser: argparse.ArgumentParser) -> None:
 if __name__ == "__main__":
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--method", type=Path, required=True, help="config/methods/<name>.yaml")
+    parser.add_argument("--method", type=json.loads, required=True, help="config/methods/<name>.yaml, as JSON")
     common_arguments(parser)
     options = parser.parse_args()
     (options.out / "failure.json").unlink(missing_ok=True)
@@ -154,5 +153,5 @@ if __name__ == "__main__":
         record_failure(options.out, error, options.out / "detect.log")
         if not isinstance(error, EXPECTED):
             traceback.print_exc()
-            sys.exit(f"{options.method.stem} failed: {type(error).__name__}: {error}")
+            sys.exit(f"{options.out.parts[-2]} failed: {type(error).__name__}: {error}")
         sys.exit(str(error))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from radar.reporting import figures, significance, tables
-from radar.reporting.arguments import add_data, add_partial, reporting_parser
-from radar.reporting.tables import InputError
+from radar.report import figures, significance, tables
+from radar.report.arguments import add_data, add_partial, reporting_parser
+from radar.report.tables import InputError
 
 
 def arguments() -> argparse.Namespace:

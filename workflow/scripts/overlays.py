@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from radar.data.photos import read_image
-from radar.mapfile import read_maps, read_scale
-from radar.overlay import write_decisions, write_overlay
+from radar.images.map_archive import read_maps, read_scale
+from radar.images.overlay import write_decisions, write_overlay
+from radar.images.photos import read_image
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

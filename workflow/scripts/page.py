@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from radar.configuration import CONFIG, ConfigurationError, class_file, read_yaml
-from radar.data import photos
+from radar.code import module_file
+from radar.config import CONFIG, ConfigurationError, read_yaml
 from radar.files import atomic, sha256
-from radar.mapfile import read_maps, read_scale
-from radar.reporting import ablation, claims, figures, page, page_answer, page_pictures, significance, tables
-from radar.reporting.arguments import add_data, add_partial, reporting_parser
-from radar.reporting.page_pictures import BUDGET, Mistakes, Picture
+from radar.images import photos
+from radar.images.map_archive import read_maps, read_scale
+from radar.report import ablation, claims, figures, page, page_answer, page_pictures, significance, tables
+from radar.report.arguments import add_data, add_partial, reporting_parser
+from radar.report.page_pictures import BUDGET, Mistakes, Picture
 
 FIGURES = {
     "roc": ("ROC curves per dataset, one line per method, with a marker at the calibrated threshold; areas and rates "
@@ -173,7 +174,7 @@ def main(args: argparse.Namespace) -> None:
                 *tables.cost_blocks(timings, args.methods, labels)],
         statistics=blocks, statistics_dots=seed_dots, ablation_text=lines, ablation=ablation_figures,
         sheets=[sheet(name, args, lock) for name in known],
-        methods=[page.method_card(name, labels.get(name, name), method, class_file(method["class"], name), timings)
+        methods=[page.method_card(name, labels.get(name, name), method, module_file(method["class"]), timings)
                  for name, method in methods.items()],
         environment=page.environment(runs, timings), commands=commands | {"ablation": "snakemake --cores all ablation"},
         missing=list(dict.fromkeys(f"{one}/{category}, {labels.get(method, method)}: {reason}"

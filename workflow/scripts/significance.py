@@ -4,10 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from radar.configuration import CONFIG, ConfigurationError, read_yaml
+from radar.config import CONFIG, ConfigurationError, read_yaml
 from radar.files import atomic
-from radar.reporting import ablation, significance, tables
-from radar.reporting.arguments import reporting_parser
+from radar.report import ablation, significance, tables
+from radar.report.arguments import reporting_parser
 
 
 def arguments() -> argparse.Namespace:

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from radar.files import atomic, write_json
-from radar.reporting import tables
-from radar.reporting.arguments import add_partial, named, reporting_parser
+from radar.report import tables
+from radar.report.arguments import add_partial, named, reporting_parser
 
 MOST = 6  # datasets that the terminal shows one by one
 

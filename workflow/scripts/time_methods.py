@@ -14,7 +14,6 @@ import pandas as pd
 import torch
 
 from radar.data import manifest
-from radar.detector import SeamError, load
 from radar.evaluation.timing import (
     cold_start,
     cores_of_others,
@@ -24,7 +23,8 @@ from radar.evaluation.timing import (
     time_detectors,
 )
 from radar.files import provenance, write_json
-from radar.scoring import choose_device, image_set, prepare_torch
+from radar.method.detector import MethodError, load
+from radar.method.scoring import choose_device, image_set, prepare_torch
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
@@ -55,7 +55,7 @@ if __name__ == "__main__":
         timings = time_detectors(detectors, images, batch_sizes=settings["batch_sizes"], repeats=settings["repeats"],
                                  seconds=settings["seconds"])
         others = cores_of_others(before, processor_seconds(), time.monotonic() - started)
-    except (SeamError, OSError, RuntimeError) as error:
+    except (MethodError, OSError, RuntimeError) as error:
         sys.exit(str(error))
     for path in arguments.detectors:
         dataset, category, method, seed = path.parts[-5:-1]

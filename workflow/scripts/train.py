@@ -8,18 +8,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-import radar.data.images
-import radar.diffusion
-import radar.features
-import radar.networks
-import radar.simplex
-import radar.training
+from radar.code import digest
 from radar.data import manifest
-from radar.diffusion import NoisePredictor
-from radar.features import FeatureError
+from radar.diffusion.predictor import NoisePredictor
+from radar.diffusion.training import Training, exclusive, fingerprint, forget_checkpoint
 from radar.files import atomic, provenance, sha256
-from radar.scoring import choose_device, image_set, prepare_torch
-from radar.training import Training, exclusive, fingerprint, forget_checkpoint
+from radar.images.features import FeatureError
+from radar.method.scoring import choose_device, image_set, prepare_torch
 
 
 def finished(folder: Path, mark: str) -> bool:
@@ -39,13 +34,10 @@ def main(arguments: argparse.Namespace) -> None:
     budget = settings.pop("training")
     predictor = NoisePredictor(settings, images.channels, device)
     dataset, category, name, run = arguments.out.parts[-4:]
-    modules = (radar.diffusion, radar.networks, radar.training, radar.data.images,
-               *([radar.features] if settings["space"] == "features" else []),
-               *([radar.simplex] if settings["noise"] == "simplex" else []))
     identity = {"torch": torch.__version__, "device": device.partition(":")[0], "predictor": settings,
                 "manifest": sha256(arguments.manifest),
                 "calibration_fraction": arguments.calibration_fraction, "longest_side": arguments.longest_side,
-                "code": [sha256(Path(module.__file__)) for module in modules]}
+                "code": digest("workflow/scripts/train.py")}
     mark = fingerprint(budget, arguments.seed, identity)
     description = f"train {dataset}/{category} {name.removeprefix('noise_predictor-')} {run}"
     if finished(arguments.out, mark):

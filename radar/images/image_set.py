@@ -1,0 +1,88 @@
+"""Photographs as tensors: read lazily, uint8 [C, H, W], grey or colour, each at its own size."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from radar.images.photos import read_image
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """uint8 in 0..255 to float32 in [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+class ImageSet(Sequence):
+    """Photographs read on demand; item i is a float32 tensor [C, H, W] in [-1, 1], sizes may differ.
+
+    Decoded images are kept until `cache_bytes` are used, then read anew each time: memory does not grow with the
+    number of images.
+    """
+
+    def __init__(self, root: Path, paths: Sequence[str], channels: int, longest_side: int | None = None,
+                 cache_bytes: int = 256 * 2**20):
+        self.root, self.paths, self.channels, self.longest_side = Path(root), list(paths), channels, longest_side
+        self._cache: dict[int, Tensor] = {}
+        self._room = cache_bytes
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def uint8(self, index: int) -> Tensor:
+        """Image `index` as uint8 [C, H, W]."""
+        if index not in self._cache:
+            image = torch.from_numpy(read_image(self.root / self.paths[index], self.channels, self.longest_side).copy())
+            if image.numel() > self._room:
+                return image
+            self._room -= image.numel()
+            self._cache[index] = image
+        return self._cache[index]
+
+    def __getitem__(self, index: int) -> Tensor:
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return to_unit(self.uint8(index % len(self)))
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """Consecutive images as uint8 [N, C, H, W], N <= size; a batch ends where the image size changes."""
+        batch: list[Tensor] = []
+        for index in range(len(self)):
+            image = self.uint8(index)
+            if batch and (len(batch) == size or batch[0].shape != image.shape):
+                yield torch.stack(batch)
+                batch = []
+            batch.append(image)
+        if batch:
+            yield torch.stack(batch)
+
+    def random_patches(self, count: int, size: int, generator: torch.Generator) -> Tensor:
+        """`count` square patches at random places of random images, float32 [count, C, size, size] in [-1, 1].
+
+        Places are drawn from half a patch beyond the image's border, and moved back inside: patches at the border, as
+        a tiling lays them at test time, come about as often as in a tiling. Without this a pixel at the border would
+        be seen a thirtieth as often as one inside, and a network that hardly knows borders finds them anomalous.
+        An image smaller than the patch is continued by reflection.
+        """
+        def start(draw: float, room: int) -> int:
+            return min(max(round(draw * (room + size) - size / 2), 0), room)
+
+        draws = torch.rand(count, 3, generator=generator).tolist()
+        patches = torch.empty(count, self.channels, size, size, dtype=torch.uint8)
+        for patch, (which, down, right) in zip(patches, draws, strict=True):
+            image = reflect_to(self.uint8(int(which * len(self))), size)
+            top, left = start(down, image.shape[1] - size), start(right, image.shape[2] - size)
+            patch.copy_(image[:, top:top + size, left:left + size])
+        return to_unit(patches)
+
+
+def reflect_to(image: Tensor, size: int) -> Tensor:
+    """Continue [..., H, W] by reflection to at least `size` in both directions, below and to the right."""
+    for dim in (-2, -1):
+        length = image.shape[dim]
+        if length < size:
+            period = max(2 * length - 2, 1)
+            index = torch.arange(size, device=image.device) % period
+            image = image.index_select(dim, torch.where(index < length, index, period - index))
+    return image

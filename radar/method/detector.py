@@ -1,0 +1,175 @@
+"""The seam between a method and the suite: what every detector promises, and how one is built, saved and loaded.
+
+A detector learns from normal images only and scores images it has never seen. It sees no label, no mask and no test
+image while it learns, and the score of an image never depends on the other images of its batch.
+"""
+
+import importlib
+import inspect
+import json
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from radar.diffusion.predictor import NoisePredictor
+from radar.diffusion.training import Training
+from radar.files import atomic, write_json
+from radar.images.image_set import ImageSet
+
+
+class MethodError(Exception):
+    """A method broke a promise of the seam, or its configuration cannot be used. One line that names both."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a detector says about a batch of N images of one size.
+
+    score: [N], higher = more anomalous, any real number.
+    anomaly_map: [N, H, W] at the size of the input, higher = more anomalous.
+    decision: [N] bool, only if the method itself decides (RADAR's Isolation Forest does); else None.
+    """
+
+    score: Tensor
+    anomaly_map: Tensor
+    decision: Tensor | None = None
+
+    def check(self, images: Tensor, method: str) -> "Prediction":
+        """Refuse a prediction that breaks the seam, naming the promise. Returns self.
+
+        Raises MethodError on a wrong shape or a value that is not finite.
+        """
+        n, _, height, width = images.shape
+        for name, value, shape in (("score", self.score, (n,)), ("anomaly_map", self.anomaly_map, (n, height, width))):
+            if tuple(value.shape) != shape:
+                raise MethodError(f"{method}: {name} has shape {tuple(value.shape)}, promised is {shape}")
+            if not torch.isfinite(value).all():
+                raise MethodError(f"{method}: {name} holds NaN or infinity, promised are finite numbers")
+        if self.decision is not None and (tuple(self.decision.shape) != (n,) or self.decision.dtype != torch.bool):
+            raise MethodError(f"{method}: decision must be bool of shape {(n,)}, or None")
+        return self
+
+
+class Detector(ABC):
+    """A method. Its settings are the keyword arguments of its constructor, with the paper's values as defaults.
+
+    seed: drives every random choice of the method, in `fit` and in `predict`.
+    device: where tensors live; the same code runs on "cpu" and "cuda".
+    noise_predictor: the trained predictor of this dataset and seed that the method's YAML names, if it names one.
+    training: the run's training budget and loop, for a method that trains in `fit`, if its YAML has the key training.
+    """
+
+    def __init__(self, *, seed: int = 0, device: str = "cpu", noise_predictor: NoisePredictor | None = None,
+                 training: Training | None = None):
+        self.seed, self.device = seed, torch.device(device)
+        self.noise_predictor, self.training = noise_predictor, training
+
+    @abstractmethod
+    def fit(self, normal: ImageSet) -> None:
+        """Learn from normal images, read lazily as [C, H, W] in [-1, 1]; their sizes may differ."""
+
+    @abstractmethod
+    def predict(self, images: Tensor) -> Prediction:
+        """Score images [N, C, H, W] of one size, in [-1, 1], on the detector's device."""
+
+    @property
+    @abstractmethod
+    def nfe(self) -> int:
+        """Network evaluations per image (per tile, where the image is tiled)."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """What `fit` learned, as named tensors."""
+
+    @abstractmethod
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take back what `state` gave."""
+
+    def parameters(self) -> int:
+        """Number of parameters that a prediction uses."""
+        return self.noise_predictor.parameters() if self.noise_predictor else 0
+
+    def chosen(self) -> dict:
+        """Settings that `fit` itself decided, from normal images alone: plain values for detector.json."""
+        return {}
+
+    def save(self, folder: Path, description: dict) -> None:
+        """Write detector.safetensors and detector.json (never a pickle). `description` is kept in the JSON file."""
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state().items()}
+        with atomic(folder / "detector.safetensors") as temporary:
+            save_file(state, temporary)
+        write_json(folder / "detector.json", description)
+
+
+def build(method: dict, *, seed: int, device: str, noise_predictor: NoisePredictor | None = None,
+          training: Training | None = None) -> Detector:
+    """Construct the detector that a method's YAML describes.
+
+    method: {"class": "package.module:ClassName", "noise_predictor": "pixels", "training": {}, "settings": {...}}.
+    Raises MethodError naming the class, and the setting that is unknown (with the allowed ones) or unusable.
+    """
+    cls = find_class(method["class"])
+    settings = method.get("settings") or {}
+    check_settings(cls, settings, method["class"])
+    common: dict = {"seed": seed, "device": device}
+    if method.get("noise_predictor"):
+        if noise_predictor is None:
+            raise MethodError(f"{method['class']} needs the noise predictor '{method['noise_predictor']}' and was given "
+                            "none")
+        common["noise_predictor"] = noise_predictor
+    if "training" in method:
+        common["training"] = training
+    try:
+        return cls(**common, **settings)
+    except (TypeError, ValueError, AttributeError) as error:  # a value of the wrong type, say a word for a number
+        given = ", ".join(f"{name}: {value!r}" for name, value in settings.items())
+        raise MethodError(f"{method['class']} cannot be made of these settings ({error}): {given}") from error
+
+
+def find_class(reference: str) -> type[Detector]:
+    """The Detector class that `package.module:ClassName` names. Raises MethodError with the reason if there is none."""
+    module, _, name = reference.partition(":")
+    try:
+        cls = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise MethodError(f"cannot load the method class '{reference}' (package.module:ClassName): {error}") from error
+    if not (isinstance(cls, type) and issubclass(cls, Detector)):
+        raise MethodError(f"'{reference}' is not a subclass of radar.method.detector.Detector")
+    return cls
+
+
+def check_settings(cls: type[Detector], settings: dict, name: str) -> None:
+    """Raise MethodError if `settings` has a key that the class's constructor does not take."""
+    given_by_the_suite = {"self", "seed", "device", "noise_predictor", "training", "common"}
+    allowed = set(inspect.signature(cls.__init__).parameters) - given_by_the_suite
+    for key in settings:
+        if key not in allowed:
+            raise MethodError(f"{name}: unknown setting '{key}'; allowed: {', '.join(sorted(allowed))}")
+
+
+def load(folder: Path, device: str = "cpu") -> tuple[Detector, dict]:
+    """The trained detector in `folder` and its description (detector.json).
+
+    A noise predictor is loaded from where the description says, relative to `folder`, and its weights are checked
+    against the recorded sha256. Raises MethodError if the folder holds no detector or the predictor has changed.
+    """
+    folder = Path(folder)
+    try:
+        description = json.loads((folder / "detector.json").read_text())
+    except OSError as error:
+        raise MethodError(f"{folder} holds no trained detector (no readable detector.json); give a folder like "
+                        "results/<dataset>/<category>/<method>/seed0") from error
+    predictor = None
+    if reference := description.get("noise_predictor"):
+        predictor = NoisePredictor.load(Path(os.path.normpath(folder / reference["path"])), device)
+        if predictor.sha256 != reference["sha256"]:
+            raise MethodError(f"{folder}: its noise predictor in {reference['path']} is not the one it was fitted with; "
+                            "run snakemake again, or restore the folder")
+    detector = build(description["method"], seed=description["seed"], device=device, noise_predictor=predictor)
+    detector.restore({name: tensor.to(device) for name, tensor in load_file(folder / "detector.safetensors").items()})
+    return detector, description
