@@ -1,4 +1,4 @@
-# RADAR-bench: `snakemake --cores all` trains, scores, times and writes results/tables and results/figures.
+# RADAR-bench: `snakemake --cores all` trains, scores, times and writes tables, figures and report to results/runs/.
 # What each key of the configuration means stands in config/config.yaml; the stages are in workflow/rules/.
 
 configfile: "config/config.yaml"
@@ -18,9 +18,9 @@ include: "workflow/rules/ablation.smk"
 rule all:
     default_target: True
     input:
-        TABLES,
+        COMPARED,
+        SHOWN,
         CLAIMS,
-        SIGNIFICANCE,
         FIGURES,
         OVERLAYS,
         PAGE,
@@ -31,7 +31,7 @@ onstart:
 
 
 onsuccess:
-    print_summary("results/tables", "results/figures")
+    print_summary()
 
 
 onerror:

@@ -6,7 +6,7 @@ by hand, no path of a machine is in it, and a comment or a docstring changes not
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +19,7 @@ class CodeError(Exception):
 
 
 def closure(*entries: str) -> list[Path]:
-    """The files of `entries` and all that they import of the suite, or of their own package, in whatever depth and place.
+    """The files of `entries` and all that they import, at any depth, of the suite or of their own package.
 
     entries: files relative to the suite ("workflow/scripts/detect.py"), or "package.module:Class", also of a package
     that is installed. An import counts wherever it stands, in a function too. Other packages are not followed: their
@@ -35,15 +35,13 @@ def closure(*entries: str) -> list[Path]:
     return sorted(found)
 
 
-def digest(*entries: str) -> str:
-    """16 hex digits that change with any statement in `closure` of the Python files and classes among `entries`, and
-    with any byte of the others."""
-    python = [entry for entry in entries if ":" in entry or entry.endswith(".py")]
+def digest(*entries: str, data: Iterable[str] = ()) -> str:
+    """16 hex digits that change with any statement in `closure` of the entries, and with any byte of the files `data`."""
     total = hashlib.sha256()
-    for path in closure(*python):
+    for path in closure(*entries):
         total.update(_statements(path))
-    for entry in sorted(set(entries) - set(python)):
-        total.update((ROOT / entry).read_bytes())
+    for name in sorted(data):
+        total.update((ROOT / name).read_bytes())
     return total.hexdigest()[:16]
 
 

@@ -1,16 +1,17 @@
 # The ablation study: config/ablation.yaml makes variants of the methods out of settings. All variants that stand on one
 # noise predictor are fitted, scored and evaluated by one job per dataset and seed, which keeps what it has finished.
 
-ABLATION = "results/ablation"
 GROUPS = {(one["group"], name) for one in VARIANTS for name in one["datasets"]}
 STUDIES = ABLATION_CONFIG["studies"]
-ABLATION_TABLES = [f"results/tables/{name}" for name in ("ablation.csv", "ablation.md", "ablation.tex", "ablation_differences.csv")]
+PLAN = f"{RUN}/ablation/variants.json"
+ABLATION = [f"{TABLES}/ablation{name}" for name in (".csv", "_differences.csv", "_counts.csv", ".md", ".tex")]
+ABLATION_FIGURES = expand(f"{RUN}/figures/ablation_{{study}}.{{suffix}}", study=STUDIES, suffix=["png", "pdf"])
 
 
 rule ablation:
     input:
-        ABLATION_TABLES,
-        expand("results/figures/ablation_{study}.{suffix}", study=STUDIES, suffix=["png", "pdf"]),
+        ABLATION,
+        ABLATION_FIGURES,
 
 
 localrules: ablation_plan
@@ -18,12 +19,16 @@ localrules: ablation_plan
 
 rule ablation_plan:
     output:
-        f"{ABLATION}/variants.json",
+        PLAN,
+    log:
+        f"{RUN}/ablation/variants.log",
     params:
         plan=dict(
             datasets=list(dict.fromkeys(name for one in VARIANTS for name in one["datasets"])),
             seeds=ABLATION_CONFIG["seeds"],
-            literal=next(one["variant"] for one in VARIANTS if one["method"] == LITERAL),
+            literal=next(
+                (one["variant"] for one in VARIANTS if one["method"] == configuration.variant_method(KNOWN_METHODS["radar"])), ""
+            ),
             studies={
                 name: {key: study.get(key) for key in ("title", "x", "log", "metrics", "kind", "compare")}
                 for name, study in STUDIES.items()
@@ -36,17 +41,22 @@ rule ablation_plan:
 
 rule ablate:
     input:
-        lambda wildcards: group_files(wildcards),
-        plan=f"{ABLATION}/variants.json",
-        manifest=f"{RUN}/manifest.csv",
+        lambda wildcards: predictor_files(
+            [name for name in [variants_of(wildcards.group)[0].get("noise_predictor")] if name], wildcards
+        ),
+        plan=PLAN,
+        manifest=MANIFEST,
     output:
-        f"{ABLATION}/{{dataset}}/{{category}}/seed{{seed}}/{{group}}.json",
+        f"{RUN}/ablation/{{dataset}}/{{category}}/seed{{seed}}/{{group}}.json",
     log:
-        f"{ABLATION}/{{dataset}}/{{category}}/seed{{seed}}/{{group}}.log",
+        f"{RUN}/ablation/{{dataset}}/{{category}}/seed{{seed}}/{{group}}.log",
     wildcard_constraints:
         group="|".join(sorted({group for group, _ in GROUPS})),
     params:
-        code=lambda wildcards: code("workflow/scripts/ablate.py", *{method["class"] for method in group_of(wildcards)}),
+        code=lambda wildcards: code(
+            "workflow/scripts/ablate.py", *{method["class"] for method in variants_of(wildcards.group)}
+        ),
+        predictor=lambda wildcards: predictor_folder(variants_of(wildcards.group)[0].get("noise_predictor")),
         data=data_folder,
         fraction=config["protocol"]["calibration_fraction"],
         rate=config["protocol"]["false_positive_rate"],
@@ -62,34 +72,31 @@ rule ablate:
     message:
         "{wildcards.dataset}/{wildcards.category} seed {wildcards.seed}: ablation, variants on {wildcards.group}"
     shell:
-        "{PYTHON} workflow/scripts/ablate.py --plan {input.plan} --group {wildcards.group} --results results "
-        "--manifest {input.manifest} --data {params.data} --calibration-fraction {params.fraction} "
-        "--false-positive-rate {params.rate} --protocol {params.protocol:q} --longest-side {params.longest_side} "
-        "--training {params.training:q} --seed {wildcards.seed} --device {params.device} --threads {threads} "
-        "--out $(dirname {output[0]}) 2>&1 | tee {log}"
+        "{PYTHON} workflow/scripts/ablate.py --plan {input.plan} --group {wildcards.group} "
+        "--predictor {params.predictor} --manifest {input.manifest} --data {params.data} "
+        "--calibration-fraction {params.fraction} --false-positive-rate {params.rate} --protocol {params.protocol:q} "
+        "--longest-side {params.longest_side} --training {params.training:q} --seed {wildcards.seed} "
+        "--device {params.device} --threads {threads} --stamp {output} "
+        "--out results/ablation/{wildcards.dataset}/{wildcards.category} 2>&1 | tee {log}"
 
 
 rule ablation_report:
     input:
         [
-            f"{ABLATION}/{name}/seed{seed}/{group}.json"
+            f"{RUN}/ablation/{name}/seed{seed}/{group}.json"
             for group, name in sorted(GROUPS)
             for seed in ABLATION_CONFIG["seeds"]
         ],
-        plan=f"{ABLATION}/variants.json",
+        run=f"{RUN}/run.json",
+        plan=PLAN,
     output:
-        report(
-            ABLATION_TABLES,
-            category="Ablation",
-            caption="../report/tables.rst",
-        ),
-        expand("results/figures/ablation_{study}.{suffix}", study=STUDIES, suffix=["png", "pdf"]),
+        report(ABLATION, category="Ablation", caption="../report/tables.rst"),
+        ABLATION_FIGURES,
     log:
-        "results/tables/ablation.log",
+        f"{TABLES}/ablation.log",
     params:
         code=code("workflow/scripts/ablation_report.py"),
     message:
         "write the ablation's tables and figures"
     shell:
-        "{PYTHON} workflow/scripts/ablation_report.py --variants {input.plan} --results results/ablation "
-        "--tables results/tables --figures results/figures 2>&1 | tee {log}"
+        "{PYTHON} workflow/scripts/ablation_report.py --run $(dirname {input.run}) 2>&1 | tee {log}"

@@ -7,10 +7,10 @@ localrules: prepare  # DVC needs this repository and its cache, which jobs elsew
 
 rule prepare:
     output:
-        f"{RUN}/manifest.csv",
-        f"{RUN}/check.json",
+        f"{PLACE}/manifest.csv",
+        f"{PLACE}/check.json",
     log:
-        f"{RUN}/manifest.log",
+        f"{PLACE}/manifest.log",
     wildcard_constraints:
         dataset="|".join(configuration.generated_datasets()),
     params:
@@ -29,10 +29,10 @@ rule prepare:
 
 rule read_data:
     output:
-        f"{RUN}/manifest.csv",
-        f"{RUN}/check.json",
+        f"{PLACE}/manifest.csv",
+        f"{PLACE}/check.json",
     log:
-        f"{RUN}/manifest.log",
+        f"{PLACE}/manifest.log",
     params:
         code=lambda wildcards: code("workflow/scripts/manifest.py", f"radar/data/{origin_of(wildcards).source}.py"),
         folder=data_folder,

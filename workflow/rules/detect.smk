@@ -2,8 +2,10 @@
 
 rule fit_and_score:
     input:
-        predictor_files,
-        manifest=f"{RUN}/manifest.csv",
+        lambda wildcards: predictor_files(
+            [name for name in [method_of(wildcards).get("noise_predictor")] if name], wildcards
+        ),
+        manifest=MANIFEST,
     output:
         f"{DETECTOR}/scores.csv",
         f"{DETECTOR}/maps.npz",
@@ -14,8 +16,10 @@ rule fit_and_score:
     benchmark:
         f"{DETECTOR}/benchmark.jsonl"
     params:
-        code=lambda wildcards: code("workflow/scripts/detect.py", METHODS[wildcards.method]["class"]),
-        method=lambda wildcards: as_json(METHODS[wildcards.method]),
+        code=lambda wildcards: code("workflow/scripts/detect.py", method_of(wildcards)["class"]),
+        method=lambda wildcards: as_json(configuration.variant_method(method_of(wildcards))),
+        name=lambda wildcards: METHOD_OF[wildcards.method],
+        predictor=lambda wildcards: predictor_folder(method_of(wildcards).get("noise_predictor")),
         data=data_folder,
         fraction=config["protocol"]["calibration_fraction"],
         rate=config["protocol"]["false_positive_rate"],
@@ -27,11 +31,12 @@ rule fit_and_score:
         mem_mb=1500,
     threads: 1
     # a method that trains takes longest, and starts first
-    priority: lambda wildcards: 11 if "training" in METHODS[wildcards.method] else 0
+    priority: lambda wildcards: 11 if "training" in method_of(wildcards) else 0
     message:
         "{wildcards.dataset}/{wildcards.category} seed {wildcards.seed}: fit and score {wildcards.method}"
     shell:
-        "{PYTHON} workflow/scripts/detect.py --method {params.method:q} --manifest {input.manifest} "
+        "{PYTHON} workflow/scripts/detect.py --method {params.method:q} --name {params.name} "
+        "--predictor {params.predictor} --manifest {input.manifest} "
         "--data {params.data} --calibration-fraction {params.fraction} --false-positive-rate {params.rate} "
-        "--longest-side {params.longest_side} --training {params.training:q} --seed {wildcards.seed} --device {params.device} "
-        "--threads {threads} --out $(dirname {output[0]}) 2>&1 | tee {log}"
+        "--longest-side {params.longest_side} --training {params.training:q} --seed {wildcards.seed} "
+        "--device {params.device} --threads {threads} --out $(dirname {output[0]}) 2>&1 | tee {log}"

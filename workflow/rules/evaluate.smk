@@ -4,7 +4,7 @@ rule evaluate:
     input:
         scores=f"{DETECTOR}/scores.csv",
         maps=f"{DETECTOR}/maps.npz",
-        manifest=f"{RUN}/manifest.csv",
+        manifest=MANIFEST,
     output:
         f"{DETECTOR}/metrics.json",
         f"{DETECTOR}/bootstrap.npz",
@@ -13,6 +13,7 @@ rule evaluate:
     params:
         code=code("workflow/scripts/evaluate.py"),
         data=data_folder,
+        name=lambda wildcards: METHOD_OF[wildcards.method],
         protocol=as_json(config["protocol"]),
         longest_side=config["longest_side"] or 0,
     resources:
@@ -21,10 +22,9 @@ rule evaluate:
     message:
         "{wildcards.dataset}/{wildcards.category} seed {wildcards.seed}: evaluate {wildcards.method}"
     shell:
-        "{PYTHON} workflow/scripts/evaluate.py --scores {input.scores} --maps {input.maps} "
+        "{PYTHON} workflow/scripts/evaluate.py --scores {input.scores} --maps {input.maps} --name {params.name} "
         "--manifest {input.manifest} --data {params.data} --protocol {params.protocol:q} "
-        "--longest-side {params.longest_side} "
-        "--out $(dirname {output[0]}) 2>&1 | tee {log}"
+        "--longest-side {params.longest_side} --out $(dirname {output[0]}) 2>&1 | tee {log}"
 
 
 # Photographs without labels have no metrics; their user looks at the pictures.

@@ -1,16 +1,17 @@
-# All methods of a dataset in one process, in turns, with the machine to itself.
+# All methods of a run on a dataset in one process, in turns, with the machine to itself.
 
 rule time_methods:
     input:
-        detectors=expand(f"{RUN}/{{method}}/seed{SEEDS[0]}/detector.json", method=METHODS, allow_missing=True),
-        files=detectors_of,
-        manifest=f"{RUN}/manifest.csv",
+        lambda wildcards: predictor_files(USED, wildcards),
+        expand(f"{PLACE}/{{method}}/seed{SEEDS[0]}/detector.safetensors", method=METHOD_OF, allow_missing=True),
+        detectors=expand(f"{PLACE}/{{method}}/seed{SEEDS[0]}/detector.json", method=METHOD_OF, allow_missing=True),
+        manifest=MANIFEST,
     output:
-        expand(f"{RUN}/{{method}}/seed{SEEDS[0]}/timing.json", method=METHODS, allow_missing=True),
+        f"{RUN}/timing/{{dataset}}/{{category}}.json",
     log:
-        f"{RUN}/timing.log",
+        f"{RUN}/timing/{{dataset}}/{{category}}.log",
     params:
-        code=code("workflow/scripts/time_methods.py"),
+        code=code("workflow/scripts/time_methods.py", *(method["class"] for method in METHODS.values())),
         data=data_folder,
         settings=as_json(config["timing"]),
         longest_side=config["longest_side"] or 0,
@@ -24,4 +25,4 @@ rule time_methods:
     shell:
         "{PYTHON} workflow/scripts/time_methods.py {input.detectors} --manifest {input.manifest} "
         "--data {params.data} --settings {params.settings:q} --longest-side {params.longest_side} "
-        "--device {params.device} 2>&1 | tee {log}"
+        "--device {params.device} --out {output} 2>&1 | tee {log}"

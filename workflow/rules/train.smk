@@ -2,7 +2,7 @@
 
 rule train_noise_predictor:
     input:
-        manifest=f"{RUN}/manifest.csv",
+        manifest=MANIFEST,
     output:
         f"{PREDICTOR}/noise_predictor.safetensors",
         f"{PREDICTOR}/noise_predictor.json",
@@ -14,7 +14,7 @@ rule train_noise_predictor:
     params:
         code=code("workflow/scripts/train.py"),
         data=data_folder,
-        settings=lambda wildcards: as_json(PREDICTORS[wildcards.predictor]),
+        settings=lambda wildcards: as_json(PREDICTORS[PREDICTOR_OF[wildcards.predictor]]),
         fraction=config["protocol"]["calibration_fraction"],
         longest_side=config["longest_side"] or 0,
         device=config["device"],
@@ -24,7 +24,7 @@ rule train_noise_predictor:
     threads: 1
     priority: 10  # the longest jobs first
     message:
-        "{wildcards.dataset}/{wildcards.category} seed {wildcards.seed}: train the noise predictor of {wildcards.predictor}"
+        "{wildcards.dataset}/{wildcards.category} seed {wildcards.seed}: train {wildcards.predictor}"
     shell:
         "{PYTHON} workflow/scripts/train.py --manifest {input.manifest} --data {params.data} "
         "--settings {params.settings:q} --calibration-fraction {params.fraction} "

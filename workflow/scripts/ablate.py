@@ -19,28 +19,24 @@ import pandas as pd
 
 from radar.code import digest
 from radar.data import manifest
-from radar.diffusion.predictor import NoisePredictor
 from radar.diffusion.training import exclusive, fingerprint
 from radar.evaluation.evaluate import evaluate
 from radar.files import atomic, provenance, sha256, write_json
-from radar.method.scoring import choose_device, prepare_torch
+from radar.method.scoring import prepare_torch
 
 
 def main(arguments: argparse.Namespace) -> None:
     prepare_torch(arguments.threads)
     plan = json.loads(arguments.plan.read_text())
-    dataset = "/".join(arguments.out.parts[-3:-1])
+    dataset = "/".join(arguments.out.parts[-2:])
     chosen = {one["variant"]: one["method"] for one in plan["variants"]
               if one["group"] == arguments.group and dataset in one["datasets"]}
     images = detect.images_of(arguments)
-    predictor = path = None
-    if uses := next(iter(chosen.values())).get("noise_predictor"):
-        path = detect.predictor_folder(arguments.results / dataset, uses, arguments.seed)
-        predictor = NoisePredictor.load(path, choose_device(arguments.device))
+    predictor, path = detect.predictor_of(arguments, next(iter(chosen.values())), arguments.manifest.parent)
     failed = []
     with predictor.remembering() if predictor else nullcontext():
         for count, name in enumerate(sorted(chosen, key=lambda name: reads(chosen[name])), 1):
-            out = arguments.out.parent / name / f"seed{arguments.seed}"
+            out = arguments.out / name / f"seed{arguments.seed}"
             mark = fingerprint(chosen[name], arguments.seed, {
                 "predictor": predictor and predictor.sha256, "manifest": sha256(arguments.manifest),
                 "longest_side": arguments.longest_side, "protocol": arguments.protocol, "training": arguments.training,
@@ -52,16 +48,15 @@ def main(arguments: argparse.Namespace) -> None:
             (out / "failure.json").unlink(missing_ok=True)
             try:
                 with exclusive(out, str(out)):
-                    detect.fit_and_score(chosen[name], name, images, predictor, path, arguments, out,
-                                         {"manifest": arguments.manifest})
+                    detect.fit_and_score(chosen[name], name, images, predictor, path, arguments, out)
                     judge(out, arguments, mark)
             except Exception as error:
                 if not isinstance(error, detect.EXPECTED):
                     traceback.print_exc()
                 print(f"{name} failed: {error}", file=sys.stderr)
-                detect.record_failure(out, error, arguments.out / f"{arguments.group}.log")
+                detect.record_failure(out, error, arguments.stamp.with_suffix(".log"))
                 failed.append(name)
-    write_json(arguments.out / f"{arguments.group}.json", {"variants": sorted(chosen), "failed": failed})
+    write_json(arguments.stamp, {"variants": sorted(chosen), "failed": failed})
 
 
 def reads(method: dict) -> tuple:
@@ -96,10 +91,10 @@ if __name__ == "__main__":
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     warnings.simplefilter("once")
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plan", type=Path, required=True, help="results/ablation/variants.json")
+    parser.add_argument("--plan", type=Path, required=True, help="what is to be run, and how it is shown")
     parser.add_argument("--group", required=True, help="which variants of the plan")
     parser.add_argument("--protocol", type=json.loads, required=True, help="the protocol of the config, as JSON")
-    parser.add_argument("--results", type=Path, required=True, help="where the noise predictors are")
+    parser.add_argument("--stamp", type=Path, required=True, help="written when all are done")
     detect.common_arguments(parser)
     try:
         main(parser.parse_args())

@@ -38,9 +38,12 @@ def images_of(arguments: argparse.Namespace) -> dict[str, ImageSet]:
             for split in ("train", "calibration", "test")}
 
 
-def predictor_folder(run: Path, name: str, seed: int) -> Path:
-    """Where the DAG puts a noise predictor; run: results/<dataset>/<category>."""
-    return run / f"noise_predictor-{name}" / f"seed{seed}"
+def predictor_of(arguments: argparse.Namespace, method: dict, place: Path) -> tuple[NoisePredictor | None, Path | None]:
+    """The noise predictor that a method stands on, and its folder; place: results/<dataset>/<category>."""
+    if "noise_predictor" not in method:
+        return None, None
+    path = place / arguments.predictor / f"seed{arguments.seed}"
+    return NoisePredictor.load(path, choose_device(arguments.device)), path
 
 
 def training_of(method: dict, name: str, arguments: argparse.Namespace, out: Path, device: str) -> Training | None:
@@ -57,11 +60,10 @@ def training_of(method: dict, name: str, arguments: argparse.Namespace, out: Pat
 
 
 def fit_and_score(method: dict, name: str, images: dict[str, ImageSet], predictor: NoisePredictor | None,
-                  predictor_path: Path | None, arguments: argparse.Namespace, out: Path,
-                  inputs: dict[str, Path]) -> None:
+                  predictor_path: Path | None, arguments: argparse.Namespace, out: Path) -> None:
     """Fit a method, score the held-out images, and write detector, maps and scores into `out`.
 
-    predictor_path: the folder of its noise predictor. inputs: files for the provenance.
+    predictor_path: the folder of its noise predictor.
     """
     device = choose_device(arguments.device)
     training = training_of(method, name, arguments, out, device)
@@ -92,7 +94,7 @@ def fit_and_score(method: dict, name: str, images: dict[str, ImageSet], predicto
         "chosen": detector.chosen(), "training": trained,
         "noise_predictor": None if predictor is None else {
             "path": os.path.relpath(predictor_path, out), "sha256": predictor.sha256},
-        "provenance": provenance(vars(arguments), **inputs, code=module_file(method["class"])),
+        "provenance": provenance(vars(arguments), manifest=arguments.manifest, code=module_file(method["class"])),
     })
     check_seam(detector, load(out, device)[0], images["calibration"], name)
     with atomic(out / "scores.csv") as temporary:
@@ -116,17 +118,13 @@ def record_failure(out: Path, error: BaseException, log: Path) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     prepare_torch(arguments.threads)
-    method = arguments.method
-    predictor = path = None
-    if uses := method.get("noise_predictor"):
-        path = predictor_folder(arguments.out.parent.parent, uses, arguments.seed)
-        predictor = NoisePredictor.load(path, choose_device(arguments.device))
-    fit_and_score(method, arguments.out.parts[-2], images_of(arguments), predictor, path, arguments, arguments.out,
-                  {"manifest": arguments.manifest})
+    predictor, path = predictor_of(arguments, arguments.method, arguments.out.parent.parent)
+    fit_and_score(arguments.method, arguments.name, images_of(arguments), predictor, path, arguments, arguments.out)
 
 
 def common_arguments(parser: argparse.ArgumentParser) -> None:
     """What a script that fits and scores needs to know."""
+    parser.add_argument("--predictor", required=True, help="what the folder of its noise predictor is called")
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--calibration-fraction", type=float, required=True)
@@ -143,6 +141,7 @@ if __name__ == "__main__":
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--method", type=json.loads, required=True, help="config/methods/<name>.yaml, as JSON")
+    parser.add_argument("--name", required=True, help="what the method is called")
     common_arguments(parser)
     options = parser.parse_args()
     (options.out / "failure.json").unlink(missing_ok=True)
@@ -153,5 +152,5 @@ if __name__ == "__main__":
         record_failure(options.out, error, options.out / "detect.log")
         if not isinstance(error, EXPECTED):
             traceback.print_exc()
-            sys.exit(f"{options.out.parts[-2]} failed: {type(error).__name__}: {error}")
+            sys.exit(f"{options.name} failed: {type(error).__name__}: {error}")
         sys.exit(str(error))
