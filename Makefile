@@ -18,7 +18,7 @@ ablation: $(VENV)/installed
 
 test: $(VENV)/installed
 	@$(VENV)/bin/python -m ruff check --quiet .
-	@$(VENV)/bin/python -m snakefmt --quiet --check Snakefile workflow
+	@$(VENV)/bin/python -m snakefmt --check Snakefile workflow
 	@$(VENV)/bin/python -m mypy
 	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile
 

@@ -1,9 +1,12 @@
 # RADAR-bench: `snakemake --cores all` trains, scores, times and writes tables, figures and report to results/runs/.
 # What each key of the configuration means stands in config/config.yaml; the stages are in workflow/rules/.
 
+
 configfile: "config/config.yaml"
 
+
 report: "workflow/report/workflow.rst"
+
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"

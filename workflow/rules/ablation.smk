@@ -14,7 +14,8 @@ rule ablation:
         ABLATION_FIGURES,
 
 
-localrules: ablation_plan
+localrules:
+    ablation_plan,
 
 
 rule ablation_plan:
@@ -27,7 +28,12 @@ rule ablation_plan:
             datasets=list(dict.fromkeys(name for one in VARIANTS for name in one["datasets"])),
             seeds=ABLATION_CONFIG["seeds"],
             literal=next(
-                (one["variant"] for one in VARIANTS if one["method"] == configuration.variant_method(KNOWN_METHODS["radar"])), ""
+                (
+                    one["variant"]
+                    for one in VARIANTS
+                    if one["method"] == configuration.variant_method(KNOWN_METHODS["radar"])
+                ),
+                "",
             ),
             studies={
                 name: {key: study.get(key) for key in ("title", "x", "log", "metrics", "kind", "compare")}
@@ -52,6 +58,11 @@ rule ablate:
         f"{RUN}/ablation/{{dataset}}/{{category}}/seed{{seed}}/{{group}}.log",
     wildcard_constraints:
         group="|".join(sorted({group for group, _ in GROUPS})),
+    priority: lambda wildcards: 8 if wildcards.group.startswith("pixels") else 5
+    threads: 1
+    resources:
+        gpu=GPU,
+        mem_mb=2000,
     params:
         code=lambda wildcards: code(
             "workflow/scripts/ablate.py", *{method["class"] for method in variants_of(wildcards.group)}
@@ -64,11 +75,6 @@ rule ablate:
         longest_side=config["longest_side"] or 0,
         training=as_json(config["training"]),
         device=config["device"],
-    resources:
-        gpu=GPU,
-        mem_mb=2000,
-    threads: 1
-    priority: lambda wildcards: 8 if wildcards.group.startswith("pixels") else 5
     message:
         "{wildcards.dataset}/{wildcards.category} seed {wildcards.seed}: ablation, variants on {wildcards.group}"
     shell:

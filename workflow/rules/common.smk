@@ -93,7 +93,9 @@ def predictor_folder(name):
     return placed(
         f"noise_predictor-{name}",
         lambda config, predictors: [
-            predictors.get(name), config["longest_side"], config["protocol"]["calibration_fraction"],
+            predictors.get(name),
+            config["longest_side"],
+            config["protocol"]["calibration_fraction"],
         ],
     )
 
@@ -103,7 +105,10 @@ def method_folder(name, method, draws=None):
     return placed(
         name,
         lambda config, predictors: [
-            predictors.get(method.get("noise_predictor")), config["longest_side"], config["protocol"], draws,
+            predictors.get(method.get("noise_predictor")),
+            config["longest_side"],
+            config["protocol"],
+            draws,
             config["training"] if "training" in method else None,
         ],
     )

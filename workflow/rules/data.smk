@@ -2,7 +2,9 @@
 # from the manifest: one row per image with its sha256, written once the data have passed every check. A `dvc checkout`
 # of the same bytes reruns nothing; originals and photographs are read again when a file's time has changed.
 
-localrules: prepare  # DVC needs this repository and its cache, which jobs elsewhere may not see
+
+localrules:
+    prepare,  # DVC needs this repository and its cache, which jobs elsewhere may not see
 
 
 rule prepare:
@@ -13,13 +15,17 @@ rule prepare:
         f"{PLACE}/manifest.log",
     wildcard_constraints:
         dataset="|".join(configuration.generated_datasets()),
-    params:
-        code=lambda wildcards: code("workflow/scripts/manifest.py", *(f"radar/data/{name}.py" for name in (wildcards.dataset, "folder"))),
-        settings=lambda wildcards: as_json(configuration.read_yaml(configuration.CONFIG / "datasets" / f"{wildcards.dataset}.yaml")),
-        folder=data_folder,
+    priority: 100
     resources:
         dvc=1,
-    priority: 100
+    params:
+        code=lambda wildcards: code(
+            "workflow/scripts/manifest.py", *(f"radar/data/{name}.py" for name in (wildcards.dataset, "folder"))
+        ),
+        settings=lambda wildcards: as_json(
+            configuration.read_yaml(configuration.CONFIG / "datasets" / f"{wildcards.dataset}.yaml")
+        ),
+        folder=data_folder,
     message:
         "{wildcards.dataset}/{wildcards.category}: prepare the data"
     shell:
@@ -33,14 +39,14 @@ rule read_data:
         f"{PLACE}/check.json",
     log:
         f"{PLACE}/manifest.log",
+    priority: 100  # what is wrong with the data is told before the first training
+    threads: workflow.cores
     params:
         code=lambda wildcards: code("workflow/scripts/manifest.py", f"radar/data/{origin_of(wildcards).source}.py"),
         folder=data_folder,
         source=lambda wildcards: origin_of(wildcards).source,
         settings=lambda wildcards: as_json(origin_of(wildcards).settings),
         state=lambda wildcards: images_state(wildcards.dataset, wildcards.category),
-    priority: 100  # what is wrong with the data is told before the first training
-    threads: workflow.cores
     message:
         "{wildcards.dataset}/{wildcards.category}: read and check the images in {params.folder}"
     shell:

@@ -1,5 +1,6 @@
 # Fit a method on the normal training images, score the calibration and the test images. No label is read here.
 
+
 rule fit_and_score:
     input:
         lambda wildcards: predictor_files(
@@ -15,6 +16,12 @@ rule fit_and_score:
         f"{DETECTOR}/detect.log",
     benchmark:
         f"{DETECTOR}/benchmark.jsonl"
+    # a method that trains takes longest, and starts first
+    priority: lambda wildcards: 11 if "training" in method_of(wildcards) else 0
+    threads: 1
+    resources:
+        gpu=GPU,
+        mem_mb=1500,
     params:
         code=lambda wildcards: code("workflow/scripts/detect.py", method_of(wildcards)["class"]),
         method=lambda wildcards: as_json(configuration.variant_method(method_of(wildcards))),
@@ -26,12 +33,6 @@ rule fit_and_score:
         longest_side=config["longest_side"] or 0,
         training=as_json(config["training"]),
         device=config["device"],
-    resources:
-        gpu=GPU,
-        mem_mb=1500,
-    threads: 1
-    # a method that trains takes longest, and starts first
-    priority: lambda wildcards: 11 if "training" in method_of(wildcards) else 0
     message:
         "{wildcards.dataset}/{wildcards.category} seed {wildcards.seed}: fit and score {wildcards.method}"
     shell:

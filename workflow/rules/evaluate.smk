@@ -1,5 +1,6 @@
 # The only place where labels and masks of test images are read.
 
+
 rule evaluate:
     input:
         scores=f"{DETECTOR}/scores.csv",
@@ -10,15 +11,15 @@ rule evaluate:
         f"{DETECTOR}/bootstrap.npz",
     log:
         f"{DETECTOR}/evaluate.log",
+    threads: 1
+    resources:
+        mem_mb=1500,
     params:
         code=code("workflow/scripts/evaluate.py"),
         data=data_folder,
         name=lambda wildcards: METHOD_OF[wildcards.method],
         protocol=as_json(config["protocol"]),
         longest_side=config["longest_side"] or 0,
-    resources:
-        mem_mb=1500,
-    threads: 1
     message:
         "{wildcards.dataset}/{wildcards.category} seed {wildcards.seed}: evaluate {wildcards.method}"
     shell:

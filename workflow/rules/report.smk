@@ -2,9 +2,10 @@
 
 TABLES = f"{RUN}/tables"
 # what is computed of the results, and what only shows it
-COMPARED = [f"{TABLES}/{name}.csv" for name in (
-    "results", "main", "differences", "timing", "defects", "statistics", "ranks", "comparisons", "answers",
-)]
+COMPARED = expand(
+    f"{TABLES}/{{name}}.csv",
+    name="results main differences timing defects statistics ranks comparisons answers".split(),
+)
 SHOWN = expand(f"{TABLES}/{{name}}.{{suffix}}", name=["main", "compact", "timing", "statistics"], suffix=["md", "tex"])
 CLAIMS = expand(f"{TABLES}/claims.{{suffix}}", suffix=["csv", "md", "tex"])
 PAGE = f"{RUN}/report.html"
@@ -19,11 +20,15 @@ UNLABELLED = [name for name in DATASETS if not configuration.has_labels(name)]
 OVERLAYS = expand(f"results/{{name}}/{{method}}/seed{SEEDS[0]}/decisions.csv", name=UNLABELLED, method=METHOD_OF)
 MANIFESTS = per_dataset(MANIFEST)
 SCORES = per_dataset(f"{DETECTOR}/scores.csv", method=METHOD_OF, seed=SEEDS)
-LOSSES = per_dataset(f"{PLACE}/{{network}}/seed{{seed}}/loss.csv", network=USED and map(predictor_folder, USED), seed=SEEDS)
+# a method that trains writes its loss.csv beside its detector
+LOSSES = per_dataset(
+    f"{PREDICTOR}/loss.csv", predictor=[predictor_folder(name) for name in USED], seed=SEEDS
+) + per_dataset(f"{DETECTOR}/detector.json", method=[folder for folder in NETWORKS if folder in METHOD_OF], seed=SEEDS)
 FIGURE_INPUTS = {"roc": SCORES + MANIFESTS, "loss": LOSSES}
 
 
-localrules: describe
+localrules:
+    describe,
 
 
 rule describe:
@@ -40,7 +45,9 @@ rule describe:
 rule compare:
     input:
         run=f"{RUN}/run.json",
-        metrics=per_dataset(f"{DETECTOR}/{{file}}", method=METHOD_OF, seed=SEEDS, file=["metrics.json", "bootstrap.npz"]),
+        metrics=per_dataset(
+            f"{DETECTOR}/{{file}}", method=METHOD_OF, seed=SEEDS, file=["metrics.json", "bootstrap.npz"]
+        ),
         timing=per_dataset(f"{RUN}/timing/{{dataset}}/{{category}}.json"),
     output:
         report(COMPARED, category="Tables", caption="../report/tables.rst"),

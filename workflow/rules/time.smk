@@ -1,5 +1,6 @@
 # All methods of a run on a dataset in one process, in turns, with the machine to itself.
 
+
 rule time_methods:
     input:
         lambda wildcards: predictor_files(USED, wildcards),
@@ -10,16 +11,16 @@ rule time_methods:
         f"{RUN}/timing/{{dataset}}/{{category}}.json",
     log:
         f"{RUN}/timing/{{dataset}}/{{category}}.log",
+    threads: workflow.cores
+    resources:
+        gpu=GPU,
+        mem_mb=2000,
     params:
         code=code("workflow/scripts/time_methods.py", *(method["class"] for method in METHODS.values())),
         data=data_folder,
         settings=as_json(config["timing"]),
         longest_side=config["longest_side"] or 0,
         device=config["device"],
-    resources:
-        gpu=GPU,
-        mem_mb=2000,
-    threads: workflow.cores
     message:
         "{wildcards.dataset}/{wildcards.category}: time the methods, alone on the machine"
     shell:

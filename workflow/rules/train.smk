@@ -1,5 +1,6 @@
 # Each noise predictor once per dataset and seed; the methods that stand on it share it.
 
+
 rule train_noise_predictor:
     input:
         manifest=MANIFEST,
@@ -11,6 +12,11 @@ rule train_noise_predictor:
         f"{PREDICTOR}/train.log",
     benchmark:
         f"{PREDICTOR}/benchmark.jsonl"
+    priority: 10  # the longest jobs first
+    threads: 1
+    resources:
+        gpu=GPU,
+        mem_mb=1500,
     params:
         code=code("workflow/scripts/train.py"),
         data=data_folder,
@@ -18,11 +24,6 @@ rule train_noise_predictor:
         fraction=config["protocol"]["calibration_fraction"],
         longest_side=config["longest_side"] or 0,
         device=config["device"],
-    resources:
-        gpu=GPU,
-        mem_mb=1500,
-    threads: 1
-    priority: 10  # the longest jobs first
     message:
         "{wildcards.dataset}/{wildcards.category} seed {wildcards.seed}: train {wildcards.predictor}"
     shell:
