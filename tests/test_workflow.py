@@ -18,7 +18,6 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from radar.diffusion.training import exclusive
-from radar.report.tables import TIMING_TABLE
 from tests.conftest import TRAINING, grain
 
 ROOT = Path(__file__).parent.parent
@@ -49,6 +48,16 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
                           stderr=subprocess.STDOUT)
 
 
+def place(folder: Path, dataset: str, method: str, seed: int = 0, run: str = "tiny") -> Path:
+    """The folder of a trained method; its name has a digest where settings differ from config/config.yaml."""
+    name = json.loads((folder / f"results/runs/{run}/run.json").read_text())["methods"][method]["folder"]
+    return folder / "results" / dataset / name / f"seed{seed}"
+
+
+def table(folder: Path, name: str, run: str = "tiny", **options) -> pd.DataFrame:
+    return pd.read_csv(folder / f"results/runs/{run}/tables/{name}.csv", **options)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A finished run: (folder, what it printed)."""
@@ -60,7 +69,7 @@ def run(tmp_path_factory):
 
 def test_tables_cover_every_method_and_dataset(run):
     folder, _ = run
-    main = pd.read_csv(folder / "results/tables/main.csv")
+    main = table(folder, "main")
     assert list(main) == ["dataset", "category", "method", "metric", "mean", "ci_low", "ci_high", "n_seeds"]
     assert set(zip(main["dataset"] + "/" + main["category"], main["method"], strict=True)) == {
         (dataset, method) for dataset in DATASETS for method in METHODS}
@@ -69,8 +78,7 @@ def test_tables_cover_every_method_and_dataset(run):
     assert pixels.loc[pixels["dataset"] == "texture", "mean"].between(0, 1).all()
     given = main.dropna(subset="mean")
     assert (given["n_seeds"] == 2).all() and (given["ci_low"] <= given["ci_high"]).all()
-    timing = pd.read_csv(folder / "results/tables/timing.csv")
-    assert list(timing) == TIMING_TABLE
+    timing = table(folder, "timing")
     assert (timing["cold_start_s"] > 0).all() and (timing["ratio_to"] == "radar").all()
     parts = timing[["tiling_ms", "features_ms", "noise_predictor_ms", "other_network_ms", "rest_ms"]]
     assert (parts.fillna(0) >= 0).all(axis=None) and timing.set_index("method")["evaluation_ms"]["pca"].isna().all()
@@ -81,37 +89,44 @@ def test_tables_cover_every_method_and_dataset(run):
     assert flops["ddpm"] / flops["radar"] == pytest.approx(10, rel=0.05)
 
 
-def test_claims_are_judged_and_statistics_hold_every_seed(run):
+def test_one_tidy_frame_holds_every_number(run):
     folder, _ = run
-    claims = pd.read_csv(folder / "results/tables/claims.csv").set_index("id")
+    results, main, timing = (table(folder, name) for name in ("results", "main", "timing"))
+    assert list(results) == ["dataset", "category", "method", "seed", "metric", "value"]
+    assert not results.duplicated(["dataset", "category", "method", "seed", "metric"]).any()
+    mean = results.groupby(["dataset", "method", "metric"])["value"].mean()
+    shown = main.dropna(subset="mean").set_index(["dataset", "method", "metric"])["mean"]
+    assert (mean[shown.index] - shown).abs().max() < 1e-12
+    measured = timing.set_index(["dataset", "method"])["latency_ms_median"]
+    assert (mean.xs("latency_ms_median", level="metric") - measured).abs().max() < 1e-9
+
+
+def test_claims_are_judged_and_statistics_say_what_they_cannot(run):
+    folder, _ = run
+    claims = table(folder, "claims").set_index("id")
     assert claims.loc["radar_f1_tile", "verdict"] == "not run" and claims.loc["radar_f1_tile", "published"] == 7
-    timing = pd.read_csv(folder / "results/tables/timing.csv")
+    timing = table(folder, "timing")
     radar = timing[timing["method"] == "radar"]["latency_ms_median"]
     time = claims.loc["radar_real_time"]
     assert time["unit"] == "ms" and radar.min() / 2 < time["measured"] < 2 * radar.max()  # the mean over datasets
-    seeds = pd.read_csv(folder / "results/tables/seeds.csv")
-    main = pd.read_csv(folder / "results/tables/main.csv")
-    mean = seeds.groupby(["dataset", "method", "metric"])["value"].mean()
-    shown = main.dropna(subset="mean").set_index(["dataset", "method", "metric"])["mean"]
-    assert len(mean) == len(shown) and (mean - shown[mean.index]).abs().max() < 1e-12
-    assert "too few to test" in (folder / "results/tables/statistics.md").read_text()
+    assert "too few to test" in (folder / "results/runs/tiny/tables/statistics.md").read_text()
 
 
 def test_the_report_holds_the_tables_numbers_and_needs_no_network(run):
     folder, printed = run
-    html = (folder / "results/report.html").read_text()
-    assert "results/report.html" in printed and len(html) < 10 * 2**20
+    html = (folder / "results/runs/tiny/report.html").read_text()
+    assert "results/runs/tiny/report.html" in printed and len(html) < 10 * 2**20
     assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", html)
-    main = pd.read_csv(folder / "results/tables/main.csv")
+    main = table(folder, "main")
     for row in main[main["metric"] == "image_auroc"].itertuples():
-        assert f"<td>{row.mean:.3f}<".replace("0.", ".") in html or f'"best">{row.mean:.3f}'.replace("0.", ".") in html
-    for text in ("elpv/mono", "CC BY-NC-SA 4.0", "normal, highest scores", "arXiv:2508.04818", "NFE"):
+        assert f"{row.mean:.3f}".removeprefix("0") in html
+    for text in ("elpv/mono", "CC BY-NC-SA 4.0", "arXiv:2508.04818", "NFE"):
         assert text in html
 
 
 def test_the_table_cites_the_methods(run):
     folder, _ = run
-    references = (folder / "results/tables/main.md").read_text().partition("## References")[2]
+    references = (folder / "results/runs/tiny/tables/main.md").read_text().partition("## References")[2]
     assert "- RADAR: Moradi, Grasso, Colosimo, Paynabar: RADAR. arXiv:2508.04818, 2025" in references
     assert references.count("\n- ") == len(METHODS)
 
@@ -121,15 +136,15 @@ def test_figures_are_there_in_both_formats(run):
     names = ["accuracy_latency", "timing", "roc", "recall", "seeds", "ranks", "loss", "maps_texture_gravel",
              "maps_elpv_mono"]
     for name in names:
-        with Image.open(folder / f"results/figures/{name}.png") as picture:
+        with Image.open(folder / f"results/runs/tiny/figures/{name}.png") as picture:
             assert picture.width > 500 and len(picture.convert("L").getcolors(256)) > 10
-        assert (folder / f"results/figures/{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert (folder / f"results/runs/tiny/figures/{name}.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_the_run_ends_with_the_table_and_says_where_things_are(run):
     folder, printed = run
-    assert (folder / "results/tables/summary.txt").read_text() in printed
-    assert "results/tables/main.md" in printed and "results/figures/" in printed
+    assert (folder / "results/runs/tiny/tables/summary.txt").read_text() in printed
+    assert "results/runs/tiny/tables/main.md" in printed and "results/runs/tiny/figures/" in printed
 
 
 def test_metrics_follow_from_scores_and_labels(run):
@@ -138,7 +153,7 @@ def test_metrics_follow_from_scores_and_labels(run):
         label = pd.read_csv(folder / f"results/{dataset}/manifest.csv").set_index("path")["label"]
         for method in METHODS:
             for seed in SEEDS:
-                where = folder / f"results/{dataset}/{method}/seed{seed}"
+                where = place(folder, dataset, method, seed)
                 scores = pd.read_csv(where / "scores.csv")
                 assert not {"label", "mask", "defect"} & set(scores)
                 test, calibration = (scores[scores["split"] == split] for split in ("test", "calibration"))
@@ -165,20 +180,23 @@ def test_methods_share_one_noise_predictor_per_dataset_and_seed(run):
     assert len(set.union(*hashes.values())) == 8
 
 
-def test_the_recipe_gives_the_committed_hashes(run):
+def test_git_is_as_before_and_dvc_reads_what_a_run_had(run):
     folder, _ = run
-    subprocess.run(["git", "diff", "--exit-code", "dvc.lock"], cwd=folder, check=True)
-    # what DVC records and what Snakemake writes do not overlap
-    assert "results" not in (folder / "dvc.lock").read_text()
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=folder, capture_output=True, text=True, check=True)
+    assert status.stdout == ""  # dvc.lock too: the recipe gives the committed hashes
+    for name in ("metrics", "params"):
+        shutil.copy(folder / f"results/runs/tiny/{name}.json", folder / f"results/reference/{name}.json")
 
+    def dvc(*arguments: str) -> dict:
+        return json.loads(subprocess.run([sys.executable, "-m", "dvc", *arguments, "--json"], cwd=folder, check=True,
+                                         capture_output=True, text=True, env=environment(folder)).stdout)
 
-def test_dvc_reads_what_snakemake_wrote(run):
-    folder, _ = run
-    shown = subprocess.run([sys.executable, "-m", "dvc", "metrics", "show", "--json"], cwd=folder, capture_output=True,
-                           text=True, check=True, env=environment(folder)).stdout
-    main = pd.read_csv(folder / "results/tables/main.csv").set_index(["dataset", "method", "metric"])["mean"]
-    auroc = main["elpv", "pca", "image_auroc"]
-    assert re.search(rf'"image_auroc": {round(auroc, 4)}', shown)
+    metrics, params = dvc("metrics", "diff"), dvc("params", "diff")
+    main = table(folder, "main").set_index(["dataset", "method", "metric"])["mean"]
+    new = metrics["diff"]["results/reference/metrics.json"]["elpv/mono.pca.image_auroc"]["new"]
+    assert new == pytest.approx(main["elpv", "pca", "image_auroc"], abs=1e-6)
+    assert params["diff"]["results/reference/params.json"]["longest_side"] == {"old": 256, "new": 48}
+    subprocess.run(["git", "checkout", "-q", "results/reference"], cwd=folder, check=True)
 
 
 def test_a_second_run_has_nothing_to_do(run):
@@ -186,32 +204,63 @@ def test_a_second_run_has_nothing_to_do(run):
     assert "Nothing to be done" in snakemake(folder).stdout
 
 
-def test_a_change_recomputes_what_depends_on_it_and_nothing_else(run):
-    folder, _ = run
+# Rule -> what its code starts from, in the tiny run; and the rules whose results stand on its own.
+CLASSES = [f"{module}.py" for module in ("radar/method/radar", "radar/method/readings", "baselines/invad", "baselines/ddpm",
+                                         "baselines/pca")]
+STARTS = {"prepare": ["manifest.py", "radar/data/texture.py", "radar/data/elpv.py", "radar/data/folder.py"],
+          "train_noise_predictor": ["train.py"], "fit_and_score": ["detect.py", *CLASSES], "evaluate": ["evaluate.py"],
+          "time_methods": ["time_methods.py", *CLASSES], "compare": ["compare.py"], "claims": ["claims.py"],
+          "tables": ["tables.py"], "figure": ["figures.py"], "maps_figure": ["figures.py"], "page": ["page.py"]}
+SHOWS = {"claims", "tables", "figure", "page"}
+STANDS = {"prepare": {*STARTS}, "train_noise_predictor": {*STARTS} - {"prepare"},
+          "fit_and_score": {*STARTS} - {"prepare", "train_noise_predictor"}, "evaluate": {"compare", *SHOWS},
+          "time_methods": {"compare", *SHOWS}, "compare": SHOWS, "claims": {"page"}, "tables": set(),
+          "figure": {"page"}, "maps_figure": {"page"}, "page": set()}
+MODULES = sorted(str(path.relative_to(ROOT)) for part in ("radar", "baselines", "workflow/scripts")
+                 for path in (ROOT / part).rglob("*.py") if path.stat().st_size)
+SOME = ["radar/images/filters.py", "radar/method/moments.py", "radar/evaluation/calibration.py", "radar/report/tables.py",
+        "baselines/gaussian.py"]  # gaussian is not in the tiny run
 
-    def jobs(*changed: str) -> set[str]:
+
+def rules_after(folder: Path, *changed: str, text: str = "\ntouched = 1\n") -> set[str]:
+    """The rules that would run after these files got a line more."""
+    before = {name: (folder / name).read_text() for name in changed}
+    try:
         for name in changed:
-            with open(folder / name, "a") as file:
-                file.write("\n# changed\n")
+            (folder / name).write_text(before[name] + text)
         stats = snakemake(folder, "-n", "--quiet", "rules").stdout.partition("Job stats")[2]
+    finally:
         for name in changed:
-            shutil.copy2(ROOT / name, folder / name)
-        return set(re.findall(r"^(\w+) +\d+$", stats, re.M)) - {"all", "total"}
+            (folder / name).write_text(before[name])
+    return set(re.findall(r"^(\w+) +\d+$", stats, re.M)) - {"all", "total"}
 
-    reports = {"tables", "claims", "significance", "figure", "maps_figure", "page"}
-    assert jobs("radar/report/tables.py") == reports
-    assert jobs("radar/evaluation/metrics.py") == {"evaluate"} | reports - {"maps_figure"}
-    assert jobs("radar/evaluation/timing.py") == {"time_methods", "tables", "claims", "figure", "page"}
-    assert jobs("config/claims.yaml") == {"claims", "page"}
-    assert jobs("baselines/ddpm.py") >= {"fit_and_score"} and "train_noise_predictor" not in jobs("baselines/ddpm.py")
-    assert jobs("radar/diffusion/training.py") >= {"train_noise_predictor", "fit_and_score"}
-    assert "prepare" not in jobs("radar/diffusion/training.py")
+
+def expected_after(name: str) -> set[str]:
+    """The rules whose own code imports a module, and those that stand on their results."""
+    holding = {rule for rule, starts in STARTS.items() if ROOT / name in code.closure(
+        *(start if "/" in start else f"workflow/scripts/{start}" for start in starts))}
+    return holding.union(*(STANDS[rule] for rule in holding))
+
+
+@pytest.mark.parametrize("name", [*SOME, *(pytest.param(name, marks=pytest.mark.full)
+                                           for name in MODULES if name not in SOME)])
+def test_a_change_runs_the_rules_that_import_it_and_those_that_stand_on_them(run, name):
+    assert rules_after(run[0], name) == expected_after(name)
+
+
+def test_comments_rerun_nothing_nor_does_a_clone_that_moved(run, tmp_path):
+    folder, _ = run
+    assert rules_after(folder, *MODULES, text="\n# a comment\n") == set()
+    assert rules_after(folder, "config/claims.yaml", text="\n# a comment\n") == {"claims", "page"}
+    shutil.copytree(folder, tmp_path / "moved", symlinks=True)
+    assert "Nothing to be done" in snakemake(tmp_path / "moved").stdout
 
 
 def test_one_figure_can_be_rebuilt_alone(run):
     folder, _ = run
-    (folder / "results/figures/accuracy_latency.pdf").unlink()
-    result = snakemake(folder, "results/figures/accuracy_latency.pdf")
+    figure = "results/runs/tiny/figures/accuracy_latency.pdf"
+    (folder / figure).unlink()
+    result = snakemake(folder, figure)
     assert result.returncode == 0 and "1 of 1 steps" in result.stdout
 
 
@@ -226,12 +275,12 @@ def test_the_report_is_one_file_that_needs_no_network(run):
 
 def test_a_trained_detector_scores_a_folder(run, tmp_path):
     folder, _ = run
-    command = [sys.executable, "-m", "radar", "score", "--detector", "results/elpv/mono/radar/seed0", "--images",
-               "data/elpv/mono/test/good", "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "radar", "score", "--detector", place(folder, "elpv/mono", "radar"),
+               "--images", "data/elpv/mono/test/good", "--out", str(tmp_path / "out")]
     subprocess.run(command, cwd=folder, env=environment(folder), check=True)
     with open(tmp_path / "out/scores.csv", newline="") as file:
         scored = {f"test/good/{row['file']}": float(row["score"]) for row in csv.DictReader(file)}
-    before = pd.read_csv(folder / "results/elpv/mono/radar/seed0/scores.csv").set_index("path")["score"]
+    before = pd.read_csv(place(folder, "elpv/mono", "radar") / "scores.csv").set_index("path")["score"]
     assert len(scored) == 50
     for path, score in scored.items():  # one by one here, in batches there
         assert score == pytest.approx(before[path], abs=0.02)
@@ -272,25 +321,26 @@ def test_own_photographs_of_mixed_sizes_and_a_method_that_fails(run):
         Image.fromarray(255 * mask.astype(np.uint8)).save(mine / f"ground_truth/spot/{i}_mask.png")
     (folder / "mypackage.py").write_text(BROKEN)
     (folder / "config/methods/broken.yaml").write_text("class: mypackage:Broken\n")
-    arguments = ("--config", "datasets=[folder/mine]", "methods=[pca,broken]")
+    arguments = ("--config", "run=mine", "datasets=[folder/mine]", "methods=[pca,broken]")
     result = snakemake(folder, *arguments)
     assert result.returncode == 1
-    table = (folder / "results/partial/main.md").read_text()
-    assert "broken" in table and "the lens cap is on" in table and "folder/mine" in table
+    text = (folder / "results/runs/mine/partial/main.md").read_text()
+    assert "broken" in text and "the lens cap is on" in text and "folder/mine" in text
+    where = place(folder, "folder/mine", "broken", run="mine").relative_to(folder)
     end = result.stdout.partition("Exiting because a job execution failed")[2]
-    assert re.search(r"\nresults/folder/mine/broken/seed0/detect\.log: .*the lens cap is on\n", end), end
-    failure = json.loads((folder / "results/folder/mine/broken/seed0/failure.json").read_text())
+    assert re.search(rf"\n{where}/detect\.log: .*the lens cap is on\n", end), end
+    failure = json.loads((folder / where / "failure.json").read_text())
     assert failure == {"dataset": "folder", "category": "mine", "method": "broken", "seed": 0,
                        "reason": "RuntimeError: the lens cap is on",
-                       "log": "results/folder/mine/broken/seed0/detect.log"}
-    record = json.loads((folder / "results/folder/mine/pca/seed0/metrics.json").read_text())
+                       "log": f"{where}/detect.log"}
+    record = json.loads((place(folder, "folder/mine", "pca", run="mine") / "metrics.json").read_text())
     assert record["metrics"]["image_auroc"] > 0.9 and record["metrics"]["pixel_auroc"] > 0.9
     # the finished method is not computed again, and alone it makes a table
-    again = snakemake(folder, "--config", "datasets=[folder/mine]", "methods=[pca]")
+    again = snakemake(folder, "--config", "run=mine", "datasets=[folder/mine]", "methods=[pca]")
     assert again.returncode == 0 and "fit and score" not in again.stdout
     # a broken photograph stops the run before anything is trained, and is named
     (mine / "train/good/31.png").write_bytes(b"not a picture")
-    refused = snakemake(folder, "--config", "datasets=[folder/mine]", "methods=[pca]")
+    refused = snakemake(folder, "--config", "run=mine", "datasets=[folder/mine]", "methods=[pca]")
     assert refused.returncode == 1 and "train/good/31.png: cannot be read as an image" in refused.stdout
 
 
@@ -300,16 +350,16 @@ def test_photographs_without_labels_get_scores_decisions_and_pictures(run):
     unlabelled.mkdir(parents=True)
     for i in range(30):
         Image.fromarray(grain(generator, defect=i == 7)[0]).save(unlabelled / f"{i:02d}.png")
-    result = snakemake(folder, "--config", "datasets=[folder/unlabelled]", "methods=[pca,gaussian]")
+    result = snakemake(folder, "--config", "run=new", "datasets=[folder/unlabelled]", "methods=[pca,gaussian]")
     assert result.returncode == 0, result.stdout[-5000:]
-    out = folder / "results/folder/unlabelled/pca/seed0"
+    out = place(folder, "folder/unlabelled", "pca", run="new")
     decisions = pd.read_csv(out / "decisions.csv").set_index("file")
     assert len(decisions) == 30 and decisions["score"].idxmax() == "07.png" and decisions.loc["07.png", "decision"] == 1
     assert (decisions["decision"] == (decisions["score"] > decisions["threshold"])).all()
     assert len(list((out / "overlays").glob("*.png"))) == 30
     record = json.loads((out / "metrics.json").read_text())
     assert record["n_test_unlabelled"] == 30 and set(record["metrics"].values()) == {None}
-    assert "30 test images without labels" in (folder / "results/tables/main.md").read_text()
+    assert "30 test images without labels" in (folder / "results/runs/new/tables/main.md").read_text()
 
 
 def test_originals_are_read_where_they_lie_and_the_tables_have_a_mean_over_categories(run, tmp_path):
@@ -324,16 +374,16 @@ def test_originals_are_read_where_they_lie_and_the_tables_have_a_mean_over_categ
                     path.parent.mkdir(parents=True, exist_ok=True)
                     Image.fromarray(array).save(path)
     size = sum(path.stat().st_size for path in (folder / "data").rglob("*") if path.is_file())
-    arguments = ("--config", "datasets=[btad]", "methods=[pca,gaussian]", f"data_root={tmp_path}", "seeds=[0]")
+    arguments = ("--config", "run=btad", "datasets=[btad]", "methods=[pca,gaussian]", f"data_root={tmp_path}",
+                 "seeds=[0]")
     result = snakemake(folder, *arguments)
     assert result.returncode == 0, result.stdout[-5000:]
     assert size == sum(path.stat().st_size for path in (folder / "data").rglob("*") if path.is_file())
-    table = pd.read_csv(folder / "results/tables/main.csv", dtype={"category": str}).set_index(
-        ["category", "method", "metric"])["mean"]
+    means = table(folder, "main", "btad", dtype={"category": str}).set_index(["category", "method", "metric"])["mean"]
     for metric in ("image_auroc", "pixel_aupro", "f1"):
-        parts = [table[category, "pca", metric] for category in ("01", "02", "03")]
-        assert table["mean of 3", "pca", metric] == pytest.approx(np.mean(parts)) and np.mean(parts) > 0.5
-    text = (folder / "results/tables/main.md").read_text()
+        parts = [means[category, "pca", metric] for category in ("01", "02", "03")]
+        assert means["mean of 3", "pca", metric] == pytest.approx(np.mean(parts)) and np.mean(parts) > 0.5
+    text = (folder / "results/runs/btad/tables/main.md").read_text()
     assert "## btad/mean of 3" in text and "## btad: image AUROC by category" in text and "| 02 " in text
     again = snakemake(folder, *arguments)
     assert again.returncode == 0 and "Nothing to be done" in again.stdout
@@ -391,23 +441,24 @@ def test_the_ablation_runs_once_reports_all_kinds_of_studies_and_names_what_fail
     arguments = ("ablation", "--config", "ablation=tests/tiny_ablation.yaml")
     result = snakemake(folder, *arguments)
     assert result.returncode == 0, result.stdout[-5000:]
-    table = pd.read_csv(folder / "results/tables/ablation.csv")
-    assert set(table["study"]) == {"readings", "t", "redraw", "budget"}
+    found = table(folder, "ablation")
+    assert set(found["study"]) == {"readings", "t", "redraw", "budget"}
     for name in ("readings", "t", "redraw", "budget"):
         with Image.open(folder / f"results/figures/ablation_{name}.png") as picture:
             assert picture.width > 400
     # the same variant is the same run in every study, and that of the default run
-    literal = table[(table["series"] == "literal") & (table["metric"] == "image_auroc")].set_index("dataset")["mean"]
-    again = table[(table["study"] == "t") & (table["series"] == "noised") & (table["x"] == 1)
-                  & (table["metric"] == "image_auroc")].set_index("dataset")["mean"]
+    literal = found[(found["series"] == "literal") & (found["metric"] == "image_auroc")].set_index("dataset")["mean"]
+    again = found[(found["study"] == "t") & (found["series"] == "noised") & (found["x"] == 1)
+                  & (found["metric"] == "image_auroc")].set_index("dataset")["mean"]
     assert literal.to_dict() == again.to_dict()
     for dataset in DATASETS:
-        record = json.loads((folder / f"results/{dataset}/radar/seed0/metrics.json").read_text())
+        record = json.loads((place(folder, dataset, "radar") / "metrics.json").read_text())
         assert literal[dataset.partition("/")[0]] == pytest.approx(record["metrics"]["image_auroc"])
-    text = (folder / "results/tables/ablation.md").read_text()
+    text = (folder / "results/runs/tiny/tables/ablation.md").read_text()
     assert "draws no noise" in text  # the reading that does not exist, in a footnote
-    assert "On elpv/mono, in image AUROC. scaled, minus literal: " in text  # compared because the study says so
-    chosen = table[(table["study"] == "t") & table["chosen"].fillna("").str.contains('"t"')]
+    pairs = table(folder, "ablation_differences").query("what == 'pair'")
+    assert set(zip(pairs["series"], pairs["other_series"], strict=True)) == {("scaled", "literal")}
+    chosen = found[(found["study"] == "t") & found["chosen"].fillna("").str.contains('"t"')]
     assert set(chosen["series"]) == {"noised", "scaled"}
     assert "Nothing to be done" in snakemake(folder, *arguments).stdout
     # a finished variant is not computed again when another one is added
@@ -420,10 +471,13 @@ def test_the_ablation_runs_once_reports_all_kinds_of_studies_and_names_what_fail
 def test_killed_in_the_middle_of_a_training_it_goes_on_and_ends_with_the_same_numbers(run):
     """kill -9 on the workflow and all its jobs; `make run`'s script clears the dead run's lock and takes up."""
     folder, _ = run
-    target = "results/texture/gravel/noise_predictor-pixels/seed7/noise_predictor.safetensors"
+    settings = ("--config", "run=killed", "training={images: 1200}")
+    assert snakemake(folder, "results/runs/killed/run.json", *settings).returncode == 0
+    trained = json.loads((folder / "results/runs/killed/run.json").read_text())["networks"]
+    name = next(one for one, label in trained.items() if label == "pixels")
+    target = f"results/texture/gravel/{name}/seed7/noise_predictor.safetensors"
     where = folder / Path(target).parent
-    command = [sys.executable, "workflow/scripts/run.py", target, "--configfile", "tests/tiny.yaml", "--config",
-               "training={images: 1200}"]
+    command = [sys.executable, "workflow/scripts/run.py", target, "--configfile", "tests/tiny.yaml", *settings]
 
     def start() -> subprocess.Popen:
         return subprocess.Popen(command, cwd=folder, env=environment(folder), text=True, stdout=subprocess.PIPE,
@@ -453,7 +507,7 @@ def test_killed_in_the_middle_of_a_training_it_goes_on_and_ends_with_the_same_nu
 def test_a_training_that_outlives_its_workflow_is_waited_for_and_not_done_twice(run):
     """kill -9 on the workflow alone leaves its training at work; here the test holds that training's lock."""
     folder, _ = run
-    trained = folder / "results/texture/gravel/noise_predictor-pixels"
+    trained = next((folder / "results/texture/gravel").glob("noise_predictor-pixels*"))
     settings = json.loads((trained / "seed0/noise_predictor.json").read_text())["settings"] | {"training": TRAINING}
     out = trained / "seed8"
     command = [sys.executable, "workflow/scripts/train.py", "--manifest", "results/texture/gravel/manifest.csv",
@@ -473,3 +527,35 @@ def test_a_training_that_outlives_its_workflow_is_waited_for_and_not_done_twice(
     command[command.index(json.dumps(settings))] = json.dumps(settings | {"training": TRAINING | {"images": 320}})
     subprocess.run(command, cwd=folder, env=environment(folder), check=True)
     assert (out / "noise_predictor.json").stat().st_mtime_ns != before["noise_predictor.json"]
+
+
+def test_runs_lie_side_by_side_share_what_is_the_same_and_can_be_compared(run):
+    folder, _ = run
+    before = {path: path.read_bytes() for path in (folder / "results/runs/tiny").rglob("*") if path.is_file()}
+    arguments = ("--config", "run=other", "datasets=[texture/gravel]", "methods=[pca,radar]", "seeds=[0]")
+    shared = snakemake(folder, *arguments)
+    assert shared.returncode == 0 and "fit and score" not in shared.stdout, shared.stdout[-3000:]
+    changed = snakemake(folder, *arguments, "training={images: 160, batch_size: 8, checkpoint_seconds: 0}")
+    assert changed.returncode == 0 and "train noise_predictor-pixels-" in changed.stdout  # beside the first one
+    assert before == {path: path.read_bytes() for path in (folder / "results/runs/tiny").rglob("*") if path.is_file()}
+    assert place(folder, "texture/gravel", "pca") == place(folder, "texture/gravel", "pca", run="other")
+    assert place(folder, "texture/gravel", "radar") != place(folder, "texture/gravel", "radar", run="other")
+
+    def compare(*runs: str) -> subprocess.CompletedProcess:
+        return subprocess.run([sys.executable, "-m", "radar", "compare", *runs, "--out", "compared.csv"], cwd=folder,
+                              env=environment(folder), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    done = compare("tiny", str(folder / "results/runs/other"))
+    assert done.returncode == 0 and "training.images = 160" in done.stdout, done.stdout
+    rows = pd.read_csv(folder / "compared.csv").set_index(["method", "metric"])
+    assert (rows.loc["pca"].drop("latency_ms_median")["difference"] == 0).all()
+    assert rows.loc[("radar", "image_auroc"), "difference"] == pytest.approx(
+        rows.loc[("radar", "image_auroc"), "second"] - rows.loc[("radar", "image_auroc"), "first"])
+    path = folder / "results/runs/other/run.json"
+    text = path.read_text()
+    for old, new, words in (('"aupro_limit": 0.3', '"aupro_limit": 0.2', "protocol.aupro_limit is 0.3 and 0.2"),
+                            ('"texture/gravel": {', '"texture/brick": {', "no dataset in common")):
+        path.write_text(text.replace(old, new))
+        refused = compare("tiny", "other")
+        path.write_text(text)
+        assert refused.returncode == 2 and words in refused.stdout and "Traceback" not in refused.stdout
