@@ -56,7 +56,7 @@ def markdown(heading: str, legend: Sequence[str], tables: Iterable[Table], comma
                                 for label in shown.index], name=shown.index.name)
         parts += [f"## {_markdown_text(table.title)}", " ".join(map(_markdown_text, table.caption)),
                   *(f"**{_markdown_text(line)}**" for line in table.warnings),
-                  re.sub(r" +(?=\|)", " ", shown.to_markdown(disable_numparse=True)),
+                  re.sub(r":-+", ":---", re.sub(r" +(?=\|)", " ", shown.to_markdown(disable_numparse=True))),
                   *(f"[{numbers[label]}] {_markdown_text(note)}" for label, note in table.notes.items())]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -83,7 +83,7 @@ def _tabular(table: Table) -> list[str]:
     columns = [[frame.index.name, *frame.index], *([column[1], *frame[column]] for column in frame.columns)]
     broken = [max(map(len, map(str, column))) > TEXT for column in columns]
     paragraph = rf">{{\raggedright\arraybackslash}}p{{{0.8 / max(sum(broken), 2):.2f}\linewidth}}"
-    lines = _styled(table, _latex_text).hide(axis="index", names=True).to_latex(
+    lines = _styled(table, _latex_cell).hide(axis="index", names=True).to_latex(
         hrules=True, convert_css=True, multicol_align="c",
         column_format="".join(paragraph if one else "lr"[place > 0] for place, one in enumerate(broken))).splitlines()
     groups = [(group, len(list(members))) for group, members in groupby(group for group, _ in frame.columns)]
@@ -113,6 +113,11 @@ def _markdown_text(text: str) -> str:
     """Text on one line that GitHub shows as it reads."""
     text = " ".join(str(text).split())
     return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+
+
+def _latex_cell(text: str) -> str:
+    """Half the width of an interval is set small, so that thirteen columns can be read on a page."""
+    return re.sub(r" \$\\pm\$ (\S+)$", r"\\,{\\tiny$\\pm$\1}", _latex_text(text))
 
 
 def _latex_text(text: str) -> str:
