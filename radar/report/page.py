@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from PIL import Image
 
 from radar.code import CodeError, module_file
@@ -28,29 +27,32 @@ from radar.report.table import Table, html
 
 OPEN = 4  # datasets up to which their parts are unfolded
 # Bytes of data URIs, so that the page stays under ten megabytes whatever is selected.
-BUDGET = {"maps": 2_500_000, "ablation": 1_500_000, "": 1_500_000, "thumbnails": 3_000_000}
+BUDGET = {"maps": 2_500_000, "ablation": 1_500_000, "overviews": 1_500_000, "thumbnails": 3_000_000}
 # Datasets times methods up to which -> pictures of a kind of mistake, px of their longer side.
 PICTURES = {15: (6, 160), 60: (3, 128), 150: (2, 112), math.inf: (1, 96)}
+OVERVIEWS = ("accuracy_latency", "recall", "roc", "timing", "loss", "ranks", "seeds")
 TEXTS = {"keep_default_na": False, "na_values": dict.fromkeys(("measured", "low", "high"), [""]),
          "dtype": {"published": str}}
 
 
 def page(folder: Path, partial: bool = False) -> str:
-    """The page of results/runs/<run> as HTML. Raises InputError for a file that is missing; partial: says so instead."""
-    run = read_run(folder)
-    numbers = tables.Numbers(run, folder / "tables")
-    paths = {name: folder / "tables" / f"{name}.csv" for name in ("answers", "claims")}
-    read = {name: read_csv(path, **(TEXTS if name == "claims" else {})) for name, path in paths.items()
-            if path.is_file() or not partial}
-    counts = folder / "tables" / "ablation_counts.csv"  # of a study that may not have been made
+    """The page of results/runs/<run> as HTML; partial: of what is in its folder partial, and what is missing.
+
+    Raises InputError for a file that is needed and missing.
+    """
+    run, made = read_run(folder), folder / "partial" if partial else folder
+    numbers = tables.Numbers(run, made / "tables")
+    answers, claims, counts = (made / "tables" / f"{name}.csv" for name in ("answers", "claims", "ablation_counts"))
     missing = numbers["missing"].groupby(["dataset", "category", "reason"], sort=False)["method"]
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True,
                               undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.tests["missing"], environment.filters["rounded"] = format.missing, format.rounded
+    environment.tests["missing"] = format.missing
     environment.globals |= {"format": format, "slug": slug, "html": shown, "legends": tables.LEGENDS}
     return environment.get_template("report.html").render(
-        run=run, missing=list(missing.agg(list).reset_index().itertuples()), absent=sorted(paths.keys() - read.keys()),
-        answers=questions(read.get("answers")), claims=read.get("claims"), figures=figures(folder / "figures"),
+        run=run, partial=partial, missing=list(missing.agg(list).reset_index().itertuples()),
+        answers=questions(read_csv(answers)), changed=dict(tables.flat(run.changed)),
+        claims=read_csv(claims, **TEXTS).to_dict("records") if claims.is_file() or not partial else [],
+        figures=figures(made / "figures"),
         compact=tables.compact_table(numbers), main={table.title: table for table in tables.main_tables(numbers)},
         categories=tables.category_tables(numbers), timing=tables.timing_tables(numbers),
         statistics={table.title: table for table in tables.statistics_tables(numbers)},
@@ -65,17 +67,17 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def shown(table: Table, identity: str) -> Markup:
+def shown(table: Table, identity: str) -> str:
     """The table as HTML. The rows' name stands in the columns' row, and what follows a number is where a cell wraps."""
     text = re.sub(r'<th class="blank level1" >&nbsp;</th>(.*?)</tr>\s*<tr>\s*(<th class="index_name.*?</th>).*?</tr>',
                   r"\2\1</tr>", html(table, identity), count=1, flags=re.DOTALL)
-    return Markup(re.sub(r"(?<=\d) (± [^<]+|\[[^<]+\])(?=</td>)", r" <span>\1</span>", text))
+    return re.sub(r"(?<=\d) (± [^<]+|\[[^<]+\])(?=</td>)", r" <span>\1</span>", text)
 
 
-def questions(answers: pd.DataFrame | None) -> dict[str, list[dict]]:
+def questions(answers: pd.DataFrame) -> dict[str, list[dict]]:
     """Rows of answers.csv by question, each with its verdict: better or worse if its interval excludes 0."""
     found: dict[str, list[dict]] = {}
-    for row in [] if answers is None else answers.to_dict("records"):
+    for row in answers.to_dict("records"):
         verdict = "better" if row["ci_low"] > 0 else "worse" if row["ci_high"] < 0 else "undecided"
         found.setdefault(row["question"], []).append(row | {"verdict": verdict})
     return found
@@ -84,21 +86,16 @@ def questions(answers: pd.DataFrame | None) -> dict[str, list[dict]]:
 # Pictures
 
 
-def sizes(run: Run) -> tuple[int, int]:
-    """(pictures of a kind of mistake, px of their longer side)."""
-    return next(found for most, found in PICTURES.items() if len(run.pairs) * len(run.methods) <= most)
-
-
 def figures(folder: Path) -> dict[str, tuple[str, tuple[int, int]]]:
-    """Every figure of the run, name -> (data URI, (width, height)), each kind within its budget."""
-    kinds: dict[str, list[Path]] = {kind: [] for kind in ("maps", "ablation", "")}
-    for path in sorted(folder.glob("*.png")):
-        kinds[path.stem.partition("_")[0] if path.stem.partition("_")[0] in kinds else ""].append(path)
+    """The figures of the run that the page shows, name -> (data URI, (width, height)), each kind within its budget."""
+    kinds = {kind: sorted(folder.glob(f"{kind}_*.png")) for kind in ("maps", "ablation")}
+    kinds["overviews"] = [path for name in OVERVIEWS if (path := folder / f"{name}.png").is_file()]
     return {path.stem: figure_uri(path, BUDGET[kind] // len(paths)) for kind, paths in kinds.items() for path in paths}
 
 
-def thumbnails(run: Run, pair: Pair, method: str, rows: pd.DataFrame, side: int) -> dict[str, tuple[str, tuple[int, int]]]:
-    """path -> (data URI, (width, height)) of images beside their maps, as many as fit into a method's budget."""
+def pictured(run: Run, pair: Pair, method: str, rows: pd.DataFrame, side: int) -> list[dict]:
+    """Rows of path, mask, mask_from, ... with picture: (data URI, (width, height)) of image and map, of `side` px each;
+    None where a method's share of the budget is spent."""
     place, name = run.place(pair, method, run.seeds[0]), "/".join(pair)
     record = read_json(place / "detector.json", ("map_threshold", "channels", "longest_side"))
     data, scale = Path(run.datasets[name]["data"]), read_scale(place / "maps.npz")
@@ -114,41 +111,33 @@ def thumbnails(run: Run, pair: Pair, method: str, rows: pd.DataFrame, side: int)
         image = read_image(data / path, record["channels"], record["longest_side"])
         one = thumbnail(image, anomaly_map.astype(np.float32) * scale, record["map_threshold"], mask, side)
         left -= len(one[0])
-        if left >= 0:
-            found[path] = one
-    return found
+        found[path] = one if left >= 0 else None
+    return [row | {"picture": found.get(row["path"])} for row in rows.to_dict("records")]
 
 
-def mistakes(run: Run, pair: Pair, method: str, manifest: pd.DataFrame) -> dict[str, list[dict]]:
-    """kind, see `worst` -> the worst of a trained method's scores: rows of the manifest with score, threshold, decision
-    (1 = anomalous) and picture."""
+def scored(run: Run, pair: Pair, method: str, manifest: pd.DataFrame) -> dict:
+    """Of a trained method the images by kind, see `worst`: their rows of the manifest with score, threshold, decision
+    (1 = anomalous) and picture. Of a dataset without labels the first of decisions.csv, of how many, and how many of
+    all are called anomalous."""
     place = run.place(pair, method, run.seeds[0])
-    most, side = sizes(run)
-    threshold = read_json(place / "detector.json", ("threshold",))["threshold"]
-    kinds = worst(read_csv(place / "scores.csv", ("path", "split", "score")), manifest, most)
-    pictures = thumbnails(run, pair, method, pd.concat(kinds.values()), side)
-    return {kind: [row | {"threshold": threshold, "decision": int(row["score"] > threshold),
-                          "picture": pictures.get(row["path"])} for row in rows.to_dict("records")]
+    most, side = next(found for up_to, found in PICTURES.items() if len(run.pairs) * len(run.methods) <= up_to)
+    if run.datasets["/".join(pair)]["labelled"]:
+        threshold = read_json(place / "detector.json", ("threshold",))["threshold"]
+        kinds = worst(read_csv(place / "scores.csv", ("path", "split", "score")), manifest, most)
+        return {kind: pictured(run, pair, method, rows.assign(
+            threshold=threshold, decision=(rows["score"] > threshold).astype(int)), side)
             for kind, rows in kinds.items() if len(rows)}
-
-
-def decisions(run: Run, pair: Pair, method: str, manifest: pd.DataFrame) -> dict:
-    """Of decisions.csv: where it lies, how many images it holds and calls anomalous, and its first rows as `mistakes`
-    has them."""
-    place = run.place(pair, method, run.seeds[0])
-    most, side = sizes(run)
-    table = read_csv(place / "decisions.csv", ("file", "score", "threshold", "decision"))
-    first = table.head(2 * most).rename(columns={"file": "path"}).merge(manifest, on="path")
-    pictures = thumbnails(run, pair, method, first, side)
-    return {"file": place / "decisions.csv", "images": len(table), "anomalous": int(table["decision"].sum()),
-            "first": first.assign(picture=first["path"].map(pictures.get)).to_dict("records")}
+    every = read_csv(place / "decisions.csv", ("file", "score", "threshold", "decision"))
+    first = every.rename(columns={"file": "path"}).merge(manifest, on="path").head(2 * most)
+    return {"file": place / "decisions.csv", "images": len(every), "anomalous": int(every["decision"].sum()),
+            "first": pictured(run, pair, method, first, side)}
 
 
 # Data, methods, environment
 
 
 def dataset(run: Run, pair: Pair) -> dict:
-    """What the page tells of a dataset: counts, sizes, licence, hashes, warnings of its check, and mistakes by method."""
+    """Of a dataset its counts, sizes, licence, hashes, warnings of the check, and what each method scored."""
     name, folder = "/".join(pair), run.results.joinpath(*pair)
     labelled = run.datasets[name]["labelled"]
     last = "metrics.json" if labelled else "decisions.csv"  # the last of a method's files that is read here
@@ -166,7 +155,7 @@ def dataset(run: Run, pair: Pair) -> dict:
         "md5": [out["md5"] for out in stages.get(f"data@{'-'.join(pair)}", {}).get("outs", [])],
         "warnings": read_json(folder / "check.json", ("warnings",))["warnings"],
         "tested": int((manifest["split"] == "test").sum()),
-        "methods": {run.labels[method]: (mistakes if labelled else decisions)(run, pair, method, manifest)
+        "methods": {run.labels[method]: scored(run, pair, method, manifest)
                     for method in run.methods if (run.place(pair, method, run.seeds[0]) / last).is_file()}}
 
 

@@ -12,9 +12,9 @@ from radar.report.page import page
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="results/runs/<run>")
-    parser.add_argument("--partial", action="store_true", help="show what is there, and name what is missing")
+    parser.add_argument("--partial", action="store_true", help="after a failure: what is there, into DIR/partial")
     arguments = parser.parse_args()
-    out = arguments.run / "report.html"
+    out = (arguments.run / "partial" if arguments.partial else arguments.run) / "report.html"
     try:
         text = page(arguments.run, arguments.partial)
         with atomic(out) as temporary:
