@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 
 DASH = "–"
+WORDS = {"auroc": "AUROC", "aupro": "AUPRO", "ap": "AP", "f1": "F1", "oracle": "(oracle)", "own": "own decision"}
 
 
 def _no_zero(text: str) -> str:
@@ -63,3 +64,8 @@ def span(values: Iterable[float], write=plain) -> str:
 def count(number: int, noun: str) -> str:
     """1 seed, 2 seeds."""
     return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def metric(name: str) -> str:
+    """What a metric is called: image AUROC, own decision F1, false positive rate measured."""
+    return " ".join(WORDS.get(word, word) for word in name.split("_"))
