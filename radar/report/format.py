@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 
 DASH = "–"
+WORDS = {"auroc": "AUROC", "aupro": "AUPRO", "ap": "AP", "f1": "F1", "oracle": "(oracle)", "own": "own decision"}
 
 
 def _no_zero(text: str) -> str:
@@ -68,3 +69,8 @@ def count(number: int, noun: str) -> str:
 def p_value(value: float | None) -> str:
     """Two significant digits: 0.012, 3e-08."""
     return DASH if missing(value) else f"{value:.2g}"
+
+
+def metric(name: str) -> str:
+    """What a metric is called: image AUROC, own decision F1, false positive rate measured."""
+    return " ".join(WORDS.get(word, word) for word in name.split("_"))
