@@ -8,7 +8,9 @@ import ast
 import math
 import re
 import textwrap
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,8 +33,8 @@ BUDGET = {"maps": 2_500_000, "ablation": 1_500_000, "overviews": 1_500_000, "thu
 # Datasets times methods up to which -> pictures of a kind of mistake, px of their longer side.
 PICTURES = {15: (6, 160), 60: (3, 128), 150: (2, 112), math.inf: (1, 96)}
 OVERVIEWS = ("accuracy_latency", "recall", "roc", "timing", "loss", "ranks", "seeds")
-TEXTS = {"keep_default_na": False, "na_values": dict.fromkeys(("measured", "low", "high"), [""]),
-         "dtype": {"published": str}}
+TEXTS: dict[str, Any] = {"keep_default_na": False, "na_values": dict.fromkeys(("measured", "low", "high"), [""]),
+                         "dtype": {"published": str}}
 
 
 def page(folder: Path, partial: bool = False) -> str:
@@ -68,7 +70,9 @@ def slug(text: str) -> str:
 
 
 def shown(table: Table, identity: str) -> str:
-    """The table as HTML. The rows' name stands in the columns' row, and what follows a number is where a cell wraps."""
+    """The table as HTML, without columns of dashes; the rows' name in the columns' row; cells wrap behind a number."""
+    told = (table.frame != format.DASH).any()
+    table = replace(table, frame=table.frame.loc[:, told] if told.any() else table.frame)
     text = re.sub(r'<th class="blank level1" >&nbsp;</th>(.*?)</tr>\s*<tr>\s*(<th class="index_name.*?</th>).*?</tr>',
                   r"\2\1</tr>", html(table, identity), count=1, flags=re.DOTALL)
     return re.sub(r"(?<=\d) (± [^<]+|\[[^<]+\])(?=</td>)", r" <span>\1</span>", text)
@@ -105,8 +109,8 @@ def pictured(run: Run, pair: Pair, method: str, rows: pd.DataFrame, side: int) -
             continue
         row, mask = wanted.loc[path], None
         if row["mask"]:
-            with Image.open(data / row["mask"]) as image:
-                small = image.convert("L").resize(anomaly_map.shape[::-1], Image.Resampling.NEAREST)
+            with Image.open(data / row["mask"]) as truth:
+                small = truth.convert("L").resize(anomaly_map.shape[::-1], Image.Resampling.NEAREST)
             mask = np.asarray(small) >= row["mask_from"]
         image = read_image(data / path, record["channels"], record["longest_side"])
         one = thumbnail(image, anomaly_map.astype(np.float32) * scale, record["map_threshold"], mask, side)
@@ -124,9 +128,9 @@ def scored(run: Run, pair: Pair, method: str, manifest: pd.DataFrame) -> dict:
     if run.datasets["/".join(pair)]["labelled"]:
         threshold = read_json(place / "detector.json", ("threshold",))["threshold"]
         kinds = worst(read_csv(place / "scores.csv", ("path", "split", "score")), manifest, most)
-        return {kind: pictured(run, pair, method, rows.assign(
-            threshold=threshold, decision=(rows["score"] > threshold).astype(int)), side)
-            for kind, rows in kinds.items() if len(rows)}
+        rows = pd.concat([rows.assign(kind=kind, threshold=threshold) for kind, rows in kinds.items()])
+        found = pictured(run, pair, method, rows.assign(decision=(rows["score"] > threshold).astype(int)), side)
+        return {kind: ours for kind in kinds if (ours := [row for row in found if row["kind"] == kind])}
     every = read_csv(place / "decisions.csv", ("file", "score", "threshold", "decision"))
     first = every.rename(columns={"file": "path"}).merge(manifest, on="path").head(2 * most)
     return {"file": place / "decisions.csv", "images": len(every), "anomalous": int(every["decision"].sum()),
