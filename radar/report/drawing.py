@@ -1,14 +1,13 @@
 """What the figures of a run share: the style of each method, panels per dataset, labels that hide nothing, saving.
 
-A colour is a family of methods, of Okabe and Ito's ("Color Universal Design", 2008), which everyone can tell apart; within
-a family a method has its marker and its line. Sizes are in inches as printed; no text is below 7 points.
+A colour is a family of methods, of Okabe and Ito's ("Color Universal Design", 2008), which everyone can tell apart;
+within a family a method has its marker and its line. Sizes are in inches as printed; no text is below 7 points.
 """
 
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
 
 import matplotlib
@@ -42,6 +41,9 @@ STYLE = {
     "ytick.color": "#333333", "axes.grid": True, "grid.color": "#e4e4e4", "grid.linewidth": 0.5, "axes.axisbelow": True,
     "lines.linewidth": 1.2, "lines.markersize": 5, "lines.markeredgewidth": 0.5, "pdf.fonttype": 42, "figure.dpi": 200,
 }
+# Decorates what draws or saves, so that no setting of the caller's matters.
+styled = matplotlib.rc_context(
+    {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"} | STYLE)
 NEAR = 9  # points; a label so near its marker needs no line to it
 ANGLES = np.linspace(0, 2 * np.pi, 24, endpoint=False)
 REACH = np.repeat([6, NEAR, 13, 18, 24, 32, 42, 54, 68, 84], len(ANGLES))[:, None]  # points from marker to label
@@ -75,25 +77,14 @@ def style_of(run: Run) -> dict[str, Style]:
     return styles
 
 
-def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draw in this style, whatever the caller's settings are."""
-    @wraps(draw)
-    def wrapped(*args, **kwargs) -> Figure:
-        defaults = {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"}
-        with matplotlib.rc_context(defaults | STYLE):
-            return draw(*args, **kwargs)
-
-    return wrapped
-
-
+@styled
 def save(figure: Figure, stem: Path, command: str) -> None:
-    """Write `stem`.png (200 dpi) and `stem`.pdf with the command that makes them; a figure has the same bytes always."""
+    """Write `stem`.png (200 dpi) and `stem`.pdf with the command that makes them; the same figure, the same bytes."""
     about = {"png": {"Software": None, "Description": f"Made by {command}"},
              "pdf": {"CreationDate": None, "Creator": None, "Producer": None, "Subject": f"Made by {command}"}}
-    with matplotlib.rc_context(STYLE):
-        for suffix, metadata in about.items():
-            with atomic(stem.with_name(f"{stem.name}.{suffix}")) as temporary:
-                figure.savefig(temporary, metadata=metadata)
+    for suffix, metadata in about.items():
+        with atomic(stem.with_name(f"{stem.name}.{suffix}")) as temporary:
+            figure.savefig(temporary, metadata=metadata)
 
 
 def panels(pairs: Sequence[Pair], height: float, deep: int = 1, most: int = 5, **options) -> tuple[Figure, NDArray]:

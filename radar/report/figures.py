@@ -15,6 +15,9 @@ from matplotlib.patches import Patch
 
 from radar.report import compare, format
 from radar.report.drawing import (
+    COLUMN as COLUMN,
+)
+from radar.report.drawing import (
     FAMILIES,
     LINES,
     NEUTRAL,
@@ -29,6 +32,9 @@ from radar.report.drawing import (
     panels,
     style_of,
     styled,
+)
+from radar.report.drawing import (
+    save as save,
 )
 from radar.report.load import KEY, InputError, Run, read_csv
 
@@ -61,8 +67,8 @@ def accuracy_latency(run: Run, main: pd.DataFrame, timing: pd.DataFrame) -> Figu
         log_axis(ax.xaxis)
     for ax in axes[:1]:  # all share it
         ax.set_ylim(max(-0.02, ax.get_ylim()[0]), min(1.02, ax.get_ylim()[1]))
-    entitle(figure, ["Mean image AUROC over seeds, with its 95 % bootstrap interval over test images; median latency of "
-                     "one image. Up and left is better.", *absent(run, [*pairs_of(known), *others], points)],
+    entitle(figure, ["Mean image AUROC over seeds, with its 95 % bootstrap interval over test images; median latency "
+                     "of one image. Up and left is better.", *absent(run, [*pairs_of(known), *others], points)],
             [Patch(color=colour, label=name) for name, colour in FAMILIES.values()
              if colour in {one.colour for one in styles.values()}])
     figure.draw_without_rendering()  # now the layout stands, and labels can be placed in it
@@ -82,6 +88,7 @@ def timing(run: Run, timing: pd.DataFrame) -> Figure:
     colours = dict(zip(PARTS, sns.color_palette("mako_r", len(PARTS)), strict=True))
     figure, axes = panels(pairs, 0.5 + 0.14 * len(labels), deep=2, sharey=True)
     spans = known[["latency_ms_median", "predicted_ms"]].astype(float)
+    limits = spans.min(axis=None) / 2, spans.max(axis=None) * 2
     for upper, lower, pair in zip(*axes, pairs, strict=True):
         ours, rows = of(known, pair).set_index("method").reindex(list(styles)), range(len(labels))
         parts = ours[list(PARTS)].astype(float)
@@ -91,13 +98,13 @@ def timing(run: Run, timing: pd.DataFrame) -> Figure:
         lower.hlines(rows, ours["predicted_ms"], ours["latency_ms_median"], color="#999999", linewidth=0.9)
         lower.scatter(ours["predicted_ms"], rows, 14, marker="D", facecolor="white", edgecolor="#555555", linewidth=0.8)
         lower.scatter(ours["latency_ms_median"], rows, 18, color=[one.colour for one in styles.values()], zorder=3)
-        lower.set(xscale="log", xlabel="latency [ms per image]", xlim=(spans.min(axis=None) / 2, spans.max(axis=None) * 2))
+        lower.set(xscale="log", xlabel="latency [ms per image]", xlim=limits)
         log_axis(lower.xaxis)
         name_rows(upper, labels)
         name_rows(lower, labels)
     dots = {"linestyle": "none", "color": "#555555", "markersize": 4}
-    return entitle(figure, ["Upper: parts of one instrumented prediction. Lower: median latency; predicted: evaluations "
-                            "of networks times the time of one alone.", *absent(run, run.pairs, known)],
+    return entitle(figure, ["Upper: parts of one instrumented prediction. Lower: median latency; predicted: "
+                            "evaluations of networks times the time of one alone.", *absent(run, run.pairs, known)],
                    [*(Patch(color=colours[part], label=name) for part, name in PARTS.items()),
                     Line2D([], [], marker="o", label="measured", **dots),
                     Line2D([], [], marker="D", label="predicted", markerfacecolor="white", **dots)])
@@ -150,8 +157,9 @@ def roc(run: Run, main: pd.DataFrame, results: pd.DataFrame, partial: bool = Fal
         ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="false-positive rate",
                ylabel="true-positive rate" if ax is axes[0] else "")
         ax.xaxis.set_major_locator(ticker.MaxNLocator(4))
-    return entitle(figure, ["Mean over seeds. Marker: at the calibrated threshold; dotted: the false-positive rate that "
-                            f"it promises, {format.span(promised, format.percent)}.", *absent(run, run.pairs, curves)],
+    rates = format.span(promised, format.percent)
+    return entitle(figure, ["Mean over seeds. Marker: at the calibrated threshold; dotted: the false-positive rate "
+                            f"that it promises, {rates}.", *absent(run, run.pairs, curves)],
                    [one.key() for one in styles.values()])
 
 
@@ -194,8 +202,8 @@ def recall(run: Run, defects: pd.DataFrame) -> Figure:
         for text, style in zip(ax.get_xticklabels(), styles.values(), strict=True):
             text.set_color(style.colour)
         figure.colorbar(ax.collections[0], ax=figure.axes, fraction=0.02, pad=0.01, label="recall", ticks=[0, 0.5, 1])
-    return entitle(figure, ["Share of images detected at the calibrated threshold, all seeds together. Behind a defect: "
-                            "its severity, and (how many images).", *absent(run, run.pairs, defects)])
+    return entitle(figure, ["Share of images detected at the calibrated threshold, all seeds together. Behind a "
+                            "defect: its severity, and (how many images).", *absent(run, run.pairs, defects)])
 
 
 @styled
@@ -219,8 +227,9 @@ def seeds(run: Run, results: pd.DataFrame, statistics: pd.DataFrame) -> Figure:
         ax.set(xlim=(everything.min() - 0.05, everything.max() + 0.05), xlabel=METRICS[metric])
         ax.xaxis.set_major_locator(ticker.MaxNLocator(4))
         name_rows(ax, labels)
-    return entitle(figure, ["Strokes: every seed. Markers and bars: their mean and its 95 % t-interval, for other seeds "
-                            "on the same test images, cut at the panel's edge.", *absent(run, run.pairs, statistics)])
+    return entitle(figure, ["Strokes: every seed. Markers and bars: their mean and its 95 % t-interval, for other "
+                            "seeds on the same test images, cut at the panel's edge.",
+                            *absent(run, run.pairs, statistics)])
 
 
 @styled
@@ -244,8 +253,8 @@ def ranks(run: Run, ranks: pd.DataFrame) -> Figure:
                 else "no test: too few datasets, or fewer than five methods")
         ax.set_title(f"{METRICS[metric]}: {format.count(int(first['n_blocks']), 'dataset')}, {test}", loc="left")
         ax.grid(False)
-    return entitle(figure, ["Mean rank over datasets and categories, 1 = best. A thick bar joins methods whose ranks differ "
-                            "by no more than the critical difference (CD), where there is one."])
+    return entitle(figure, ["Mean rank over datasets and categories, 1 = best. A thick bar joins methods whose ranks "
+                            "differ by no more than the critical difference (CD), where there is one."])
 
 
 @styled
