@@ -12,6 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from radar.evaluation.bootstrap import paired_difference
+from radar.files import write_json
 from radar.report import ablation, ablation_figures, ablation_tables
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,10 +39,10 @@ VARIANTS = [
 
 
 class Report:
-    """A made-up results/ablation below root, and all that is made of it but its figures. elpv has no masks."""
+    """A run's made-up ablation study below root, and all that is made of it but its figures. elpv has no masks."""
 
     def __init__(self, root: Path, datasets=BOTH, seeds=1, variants=VARIANTS, studies=STUDIES):
-        self.folder, self.seeds = root / "results/ablation", range(seeds)
+        self.run, self.folder, self.seeds = root / "results/runs/a", root / "results/ablation", range(seeds)
         for name, seed, (_, _, variant, _, value, *chosen) in itertools.product(datasets, self.seeds, variants):
             self.train(name, variant, seed, value, *chosen)
         plan = {"datasets": datasets, "seeds": list(self.seeds), "literal": LITERAL}
@@ -50,7 +51,7 @@ class Report:
         plan["variants"] = [{"study": study, "series": series, "x": x, "variant": variant,
                              "datasets": datasets[:1] if study == "contamination" else datasets}
                             for study, series, variant, x, *_ in variants]
-        (self.folder / "variants.json").write_text(json.dumps(plan))
+        write_json(self.run / "ablation/variants.json", plan)
         if ("readings", "impossible") in {(study, series) for study, series, *_ in variants}:
             self.fail("texture/gravel", "impossible")
         self.read()
@@ -76,7 +77,7 @@ class Report:
             path.write_text(json.dumps({"reason": "OutOfMemory: 50 % of C_1", "log": "pixels.log"}))
 
     def read(self) -> None:
-        self.study = ablation.read_ablation(self.folder)
+        self.study = ablation.read_ablation(self.run)
         self.table = ablation.table(self.study)
         self.differences = ablation.comparisons(self.study, self.table)
         self.counts = ablation.counts(self.study, self.table, self.differences)
@@ -231,11 +232,10 @@ def test_the_script_writes_everything_and_the_same_bytes_again(tmp_path, monkeyp
     monkeypatch.syspath_prepend(ROOT / "workflow/scripts")
     from ablation_report import main
 
-    Report(tmp_path, ["texture/gravel"])
-    outputs = []
-    for run in (tmp_path / "results/runs" / name for name in ("once", "again")):
+    run, outputs = Report(tmp_path, ["texture/gravel"]).run, []
+    for _ in range(2):
         main(run)
-        outputs.append({str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*.*")})
+        outputs.append({str(path.relative_to(run)): path.read_bytes() for path in run.glob("[tf]*/*")})
     assert outputs[0] == outputs[1]
     assert set(outputs[0]) == {f"figures/ablation_{name}.{end}" for name in STUDIES for end in ("png", "pdf")} | {
         f"tables/ablation{end}" for end in (".csv", "_differences.csv", "_counts.csv", ".md", ".tex")}
@@ -248,4 +248,4 @@ def test_a_missing_plan_is_named_in_one_line(tmp_path):
     done = subprocess.run([sys.executable, ROOT / "workflow/scripts/ablation_report.py", "--run", tmp_path / "runs/a"],
                           capture_output=True, text=True)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-    assert f"{tmp_path / 'ablation/variants.json'} is missing" in done.stderr
+    assert f"{tmp_path / 'runs/a/ablation/variants.json'} is missing" in done.stderr

@@ -1,9 +1,9 @@
 """The ablation study: what its variants left, and how they differ from one another.
 
 A study varies one thing: it is a list of variants, or curves of variants over a number x. What was to be run stands in
-results/ablation/variants.json, which the workflow writes; a variant lies there as a trained method does in results/:
-<dataset>/<category>/<variant>/seed<k>/. Statistics are those of radar.report.compare, and nothing is corrected for the
-number of comparisons. Nothing is formatted here.
+results/runs/<run>/ablation/variants.json, which the workflow writes; a variant lies in results/ablation as a trained
+method does in results: <dataset>/<category>/<variant>/seed<k>/. Statistics are those of radar.report.compare, and
+nothing is corrected for the number of comparisons. Nothing is formatted here.
 """
 
 import json
@@ -45,9 +45,10 @@ class Ablation:
     literal: str
 
 
-def read_ablation(folder: Path) -> Ablation:
-    """Read results/ablation. What is missing or failed is named in results[...].missing. Raises InputError."""
-    plan = read_json(folder / "variants.json", ("datasets", "seeds", "literal", "studies", "variants"))
+def read_ablation(run: Path) -> Ablation:
+    """What the variants of a run left; run: its folder. Of what is missing the reason is kept. Raises InputError."""
+    folder = run.parent.parent / "ablation"
+    plan = read_json(run / "ablation/variants.json", ("datasets", "seeds", "literal", "studies", "variants"))
     places = pd.DataFrame(plan["variants"], columns=["study", "series", "x", "variant", "datasets"]).explode("datasets")
     places[["dataset", "category"]] = places["datasets"].str.split("/", n=1, expand=True)
     for column, order in (("study", list(plan["studies"])), ("datasets", plan["datasets"])):
@@ -56,9 +57,9 @@ def read_ablation(folder: Path) -> Ablation:
     results = {}
     for name in plan["datasets"]:
         variants = dict.fromkeys(places.loc[places["datasets"] == name, "variant"])
-        run = Run(folder, "ablation", config={}, changed={}, datasets={name: {}}, networks={}, seeds=plan["seeds"],
-                  methods={variant: {"folder": variant} for variant in variants}, results=folder)
-        results[run.pairs[0]] = load(run, partial=True, timed=False)
+        part = Run(run, "ablation", config={}, changed={}, datasets={name: {}}, networks={}, seeds=plan["seeds"],
+                   methods={variant: {"folder": variant} for variant in variants}, results=folder)
+        results[part.pairs[0]] = load(part, partial=True, timed=False)
     return Ablation(plan["studies"], places[PLACE].reset_index(drop=True), results, plan["literal"])
 
 

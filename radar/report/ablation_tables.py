@@ -92,9 +92,9 @@ def _table(ablation: Ablation, key: tuple[str, str, str], rows: pd.DataFrame) ->
     frame = pd.DataFrame(parts).astype(object).rename_axis(index=f"series, {study['x']}" if study["x"] else "variant")
     bold = {(row.label, (AGAINST, metric(row.metric))) for row in contest.query("difference_low > 0").itertuples()}
     missed = {label: reasons[*pair, name] for label, name in variants["variant"].items() if (*pair, name) in reasons}
-    alone = contest.empty and (*pair, ablation.literal) in reasons
-    return Table(f"{study['title']}: {'/'.join(pair)}", frame, _caption(ablation.results[pair]), [NO_LITERAL] * alone,
-                 bold, missed)
+    results = ablation.results[pair]
+    alone = ablation.literal not in results.run.methods or contest.empty and (*pair, ablation.literal) in reasons
+    return Table(f"{study['title']}: {'/'.join(pair)}", frame, _caption(results), [NO_LITERAL] * alone, bold, missed)
 
 
 def _caption(results: Results) -> list[str]:

@@ -14,7 +14,7 @@ COMMAND = "snakemake --cores all ablation"
 
 
 def main(run: Path) -> None:
-    study = ablation.read_ablation(run.parent.parent / "ablation")
+    study = ablation.read_ablation(run)
     rows = ablation.table(study)
     differences = ablation.comparisons(study, rows)
     counts = ablation.counts(study, rows, differences)
@@ -40,7 +40,7 @@ def main(run: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, metavar="FOLDER", 
-                        help="results/runs/<run>; the study is read from results/ablation")
+                        help="results/runs/<run>; the variants lie in results/ablation")
     try:
         main(parser.parse_args().run)
     except (InputError, OSError) as error:
