@@ -94,8 +94,8 @@ def test_the_answer_is_three_sentences_that_count_losses_wins_and_what_is_undeci
 
 
 def test_the_first_line_says_that_radar_loses_even_where_it_wins_more_often(run):
-    found = sentences(run, {"skipping - reconstructing": [WIN], "radar - best other": [WIN, LOSS, WIN]})
-    assert len(found) == 2 and found[0].startswith(
+    first, _ = sentences(run, {"skipping - reconstructing": [WIN], "radar - best other": [WIN, LOSS, WIN]})
+    assert first.startswith(
         "RADAR as its paper has it, against the best other method, is worse beyond chance on 1 of 3 datasets, better")
     assert sentences(run, {}) == []
 
@@ -152,8 +152,7 @@ def test_without_labels_the_page_opens_with_decisions_and_has_no_claims(run):
     pd.read_csv(run / "tables/claims.csv").assign(verdict="not run").to_csv(run / "tables/claims.csv", index=False)
     html, decisions = page.page(run), pd.read_csv(folder / "pca/seed0/decisions.csv")
     assert re.findall(r'<h2 id="([^"]+)"', html) == ["decisions", "timing", *ALWAYS]
-    assert html.count("<img ") == 4 * 12 and "nan" not in re.sub('base64[^"]*', "", html)
-    assert "not run" not in text(html)
+    assert html.count("<img ") == 4 * 12 and "not run" not in text(html) and " nan" not in text(html)
     shown = text(html[html.index("<h4>pca"):])
     assert shown.startswith(f"pca: {decisions['decision'].sum()} of 18 photographs called anomalous 1. anomalous score "
                             f"{decisions['score'][0]:.2f}, threshold 0.500")
