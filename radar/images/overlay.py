@@ -14,18 +14,32 @@ from radar.files import atomic
 COLOURS = matplotlib.colormaps["inferno"]
 
 
+def colour(image: np.ndarray) -> np.ndarray:
+    """An image [C, H, W] as [H, W, 3]."""
+    return np.repeat(image.transpose(1, 2, 0), 3 // image.shape[0], axis=2)
+
+
+def relative_to(anomaly_map: np.ndarray, threshold: float) -> np.ndarray:
+    """A map in units of its pixel threshold; 0 or 1 where that is not positive."""
+    return anomaly_map / threshold if threshold > 0 else (anomaly_map > threshold).astype(float)
+
+
+def edge(region: np.ndarray) -> np.ndarray:
+    """The outermost pixels of a region, bool [H, W]."""
+    return region & ~ndimage.binary_erosion(region)
+
+
 def overlay(image: np.ndarray, anomaly_map: np.ndarray, threshold: float) -> Image.Image:
     """Left: the image [C, H, W] uint8, regions of the map [H, W] above the pixel threshold tinted and outlined.
     Right: the whole map, black at 0 to the brightest colour at the pixel threshold and above.
 
     Each half is at least 256 px wide, so that small images can be looked at.
     """
-    base = np.repeat(image.transpose(1, 2, 0), 3 // image.shape[0], axis=2).astype(float)
-    relative = anomaly_map / threshold if threshold > 0 else (anomaly_map > threshold).astype(float)
+    relative = relative_to(anomaly_map, threshold)
     excess, above = np.clip(relative - 1, 0, 1), anomaly_map > threshold
     weight = np.where(above, 0.35 + 0.4 * excess, 0)[..., None]
-    left = (1 - weight) * base + weight * 255 * COLOURS(0.35 + 0.6 * excess)[..., :3]
-    left[above & ~ndimage.binary_erosion(above)] = (0, 255, 255)
+    left = (1 - weight) * colour(image).astype(float) + weight * 255 * COLOURS(0.35 + 0.6 * excess)[..., :3]
+    left[edge(above)] = (0, 255, 255)
     both = np.concatenate([left, 255 * COLOURS(np.clip(relative, 0, 1))[..., :3]], axis=1)
     picture = Image.fromarray(both.round().astype(np.uint8))
     factor = -(-256 // image.shape[2])

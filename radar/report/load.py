@@ -118,8 +118,8 @@ RECORD = ["threshold", "false_positive_rate", "n_calibration", "calibration_too_
           "n_test_anomalous", "n_test_unlabelled"]
 
 
-def load(run: Run, partial: bool = False) -> Results:
-    """Read metrics.json and bootstrap.npz of every method and seed, and the timing.
+def load(run: Run, partial: bool = False, timed: bool = True) -> Results:
+    """Read metrics.json and bootstrap.npz of every method and seed, and the timing of a `timed` run.
 
     partial: leave out what is missing, or was made from other scores than those beside it, and tell why. Otherwise
     raises InputError for what is missing; always for what cannot be read, and for draws that are not paired.
@@ -152,17 +152,17 @@ def load(run: Run, partial: bool = False) -> Results:
                                 bool(source.get("commit_dirty")), (source.get("inputs_sha256") or {}).get("scores")))
                 defects += [(*pair, method, seed, one["defect"], one["severity"], one["n"], one["detected"])
                             for one in record["by_defect"]]
-    timing, untimed = _timing(run, partial)
+    timing, untimed = _timing(run, run.pairs if timed else [], partial)
     return Results(
         run, samples, pd.DataFrame(records, columns=[*KEY, "seed", *RECORD, "commit", "dirty", "scores_sha256"]),
         pd.DataFrame(defects, columns=[*KEY, "seed", "defect", "severity", "n", "detected"]).astype({"severity": float}),
         timing, pd.DataFrame([*missing, *untimed], columns=[*KEY, "reason"]))
 
 
-def _timing(run: Run, partial: bool) -> tuple[pd.DataFrame, list[tuple]]:
+def _timing(run: Run, pairs: Sequence[Pair], partial: bool) -> tuple[pd.DataFrame, list[tuple]]:
     """A row per timed method, in the order of the run; and what is missing."""
     rows, missing = [], []
-    for pair in run.pairs:
+    for pair in pairs:
         path = run.folder / "timing" / pair[0] / f"{pair[1]}.json"
         if not path.is_file():
             if not partial:

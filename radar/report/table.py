@@ -1,14 +1,24 @@
 """A table before it is written, and its Markdown, LaTeX (booktabs) and HTML, all by pandas."""
 
+import html as web
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, groupby
 
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-WIDE = 9  # columns from which on a LaTeX table lies on its side
+WIDE = 9        # columns from which on a LaTeX table lies on its side
+TEXT = 36       # characters from which on a LaTeX column breaks its lines
+FLOATS = 15     # tables; LaTeX gives up where too many of them wait for a page
 FULL = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"  # never wider than the page
+LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+         "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+         "|": r"\textbar{}", "[": "{[}", "]": "{]}", "*": "{*}", "`": "{`}", '"': "''", "–": "--", "—": "---",
+         "…": r"\ldots{}", "±": r"$\pm$", "×": r"$\times$", "≤": r"$\le$", "≥": r"$\ge$", "−": "$-$", "→": r"$\to$",
+         "μ": r"$\mu$", "µ": r"$\mu$", "°": r"$^\circ$"}
 
 
 @dataclass
@@ -33,51 +43,92 @@ def frame_of(rows: dict[str, Sequence[str]], columns: Sequence[tuple[str, str]],
                         columns=pd.MultiIndex.from_tuples(columns), dtype=object)
 
 
-def markdown(heading: str, legend: Sequence[str], tables: Sequence[Table], command: str) -> str:
+def markdown(heading: str, legend: Sequence[str], tables: Iterable[Table], command: str) -> str:
     """GitHub's Markdown: legend and the command that makes it again, then a heading, caption and table each."""
-    parts = [f"# {heading}", f"Made by `{command}`.", "\n".join(f"- {line}" for line in legend)]
+    parts = [f"# {heading}", f"Made by `{command}`.", "\n".join(f"- {_markdown_text(line)}" for line in legend)]
     for table in tables:
-        shown = table.frame.astype(str)
+        shown = table.frame.map(_markdown_text)
         for row, column in table.bold:
             shown.loc[row, column] = f"**{shown.loc[row, column]}**"
-        shown.columns = [" ".join(filter(None, column)) for column in shown.columns]
+        shown.columns = [_markdown_text(" ".join(filter(None, column))) for column in shown.columns]
         numbers = {label: number for number, label in enumerate(table.notes, 1)}
-        shown.index = pd.Index([f"{label} [{numbers[label]}]" if label in numbers else label for label in shown.index],
-                               name=shown.index.name)
-        parts += [f"## {table.title}", " ".join(table.caption), *(f"**{line}**" for line in table.warnings),
-                  re.sub(r"(?<=\S) +(?=\|)", " ", shown.to_markdown(disable_numparse=True)),
-                  "\n".join(f"[{numbers[label]}] {_one_line(note)}  " for label, note in table.notes.items())]
+        shown.index = pd.Index([_markdown_text(label) + (f" [{numbers[label]}]" if label in numbers else "")
+                                for label in shown.index], name=shown.index.name)
+        parts += [f"## {_markdown_text(table.title)}", " ".join(map(_markdown_text, table.caption)),
+                  *(f"**{_markdown_text(line)}**" for line in table.warnings),
+                  re.sub(r":-+", ":---", re.sub(r" +(?=\|)", " ", shown.to_markdown(disable_numparse=True))),
+                  *(f"[{numbers[label]}] {_markdown_text(note)}" for label, note in table.notes.items())]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def latex(heading: str, legend: Sequence[str], tables: Sequence[Table], command: str) -> str:
-    """A floating table each, to be \\input in a document that loads booktabs, graphicx and rotating."""
-    lines = [f"% {heading}. Made by: {command}", r"% Needs \usepackage{booktabs,graphicx,rotating}."]
-    for table in tables:
-        wide = "sidewaystable*" if len(table.frame.columns) >= WIDE else "table*"
-        text = [*table.caption, *table.warnings, *(f"{label}: {_one_line(note)}" for label, note in table.notes.items()),
-                *legend]
-        body = _styled(table, "latex").to_latex(
-            hrules=True, convert_css=True, multicol_align="c", column_format="l" + "r" * len(table.frame.columns))
-        caption = " ".join(map(_latex_text, [f"{heading}, {table.title}.", *text]))
-        lines += ["", rf"\begin{{{wide}}}\centering\scriptsize", rf"\caption{{{caption}}}\medskip", FULL + body.strip() + "}",
-                  rf"\end{{{wide}}}"]
+def latex(heading: str, legend: Sequence[str], tables: Iterable[Table], command: str) -> str:
+    """A floating table each, to be \\input in a document that loads array, booktabs, graphicx and rotating."""
+    lines = [f"% {heading}. Made by: {command}", r"% Needs \usepackage{array,booktabs,graphicx,rotating}."]
+    for number, table in enumerate(tables, 1):
+        kind = "sidewaystable*" if len(table.frame.columns) >= WIDE else "table*"
+        slug = re.sub(r"[^a-z0-9]+", "-", f"{heading} {table.title}".lower()).strip("-")
+        caption = " ".join(map(_latex_text, [f"{heading}, {table.title}.", *table.caption, *table.warnings, *legend]))
+        lines += ["", rf"\begin{{{kind}}}\centering\scriptsize\setlength{{\tabcolsep}}{{3pt}}",
+                  rf"\caption[{_latex_text(table.title)}]{{{caption}}}\label{{tab:{slug}}}\medskip",
+                  FULL, *_tabular(table), "}",
+                  *(rf"\par\smallskip\raggedright {_latex_text(f'{label}: {note}')}"
+                    for label, note in table.notes.items()),
+                  rf"\end{{{kind}}}", *[r"\clearpage"] * (number % FLOATS == 0)]
     return "\n".join(lines) + "\n"
+
+
+def _tabular(table: Table) -> list[str]:
+    """The lines of the tabular: group names over their rules, labels, rows; columns of long text break their lines."""
+    frame = table.frame
+    columns = [[frame.index.name, *frame.index], *([column[1], *frame[column]] for column in frame.columns)]
+    broken = [max(map(len, map(str, column))) > TEXT for column in columns]
+    paragraph = rf">{{\raggedright\arraybackslash}}p{{{0.8 / max(sum(broken), 2):.2f}\linewidth}}"
+    lines = _styled(table, _latex_cell).hide(axis="index", names=True).to_latex(
+        hrules=True, convert_css=True, multicol_align="c",
+        column_format="".join(paragraph if one else "lr"[place > 0] for place, one in enumerate(broken))).splitlines()
+    groups = [(group, len(list(members))) for group, members in groupby(group for group, _ in frame.columns)]
+    starts = accumulate((size for _, size in groups), initial=2)
+    rules = [rf"\cmidrule(lr){{{start}-{start + size - 1}}}"
+             for (group, size), start in zip(groups, starts, strict=False) if group]
+    last = lines.index(r"\midrule")
+    return [*lines[:last - 1], *rules, _latex_text(frame.index.name) + lines[last - 1], *lines[last:]]
 
 
 def html(table: Table, identity: str) -> str:
     """The table as HTML with this id; captions and notes are the page's."""
-    return _styled(table, "html").set_uuid(identity).to_html()
+    return _styled(table, web.escape).set_uuid(identity).to_html()
 
 
-def _styled(table: Table, escape: str) -> Styler:
-    """The frame with its bold cells, escaped for `escape`: "latex" or "html"."""
+def _styled(table: Table, write: Callable[[str], str]) -> Styler:
+    """The frame with its bold cells, each text written by `write`."""
     marks = pd.DataFrame("", index=table.frame.index, columns=table.frame.columns)
     for row, column in table.bold:
         marks.loc[row, column] = "font-weight: bold;"
-    styler = table.frame.style.apply(lambda _: marks, axis=None).format(escape=escape)
-    return styler.format_index(escape=escape, axis=0).format_index(escape=escape, axis=1)
+    frame = table.frame.rename_axis(index=write(table.frame.index.name))
+    styler = frame.style.apply(lambda _: marks, axis=None).format(write)
+    return styler.format_index(write, axis=0).format_index(write, axis=1)
 
 
-def _one_line(text: str) -> str:
-    return " ".join(str(text).split())
+def _markdown_text(text: str) -> str:
+    """Text on one line that GitHub shows as it reads."""
+    text = " ".join(str(text).split())
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+
+
+def _latex_cell(text: str) -> str:
+    """Half the width of an interval is set small, so that thirteen columns can be read on a page."""
+    return re.sub(r" \$\\pm\$ (\S+)$", r"\\,{\\tiny$\\pm$\1}", _latex_text(text))
+
+
+def _latex_text(text: str) -> str:
+    """Text on one line that LaTeX sets as it reads; letters that it does not know become ASCII or their number."""
+    def one(letter: str) -> str:
+        if letter in LATEX:
+            return LATEX[letter]
+        if letter.isascii() or "À" <= letter <= "ÿ" and letter not in "÷ÐÞðþ":
+            return letter
+        plain = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
+        return "".join(LATEX.get(character, character) for character in plain) or f"U+{ord(letter):04X}"
+
+    text = re.sub("-(?=-)", "-\0", unicodedata.normalize("NFC", " ".join(str(text).split())))
+    return "".join(map(one, text)).replace("\0", "{}")  # two hyphens would become a dash

@@ -1,0 +1,127 @@
+"""The figures of the ablation study: a forest of intervals for a list of variants, lines over x for curves."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, NullLocator
+
+from radar.report.ablation import Ablation, choices, missing
+from radar.report.ablation_tables import labels
+from radar.report.drawing import WIDTH, entitle, of, pairs_of, styled
+from radar.report.format import DASH, metric, plain
+
+HIGHER, WITHIN, LOWER, ITSELF, UNKNOWN = (
+    "higher beyond chance", "within chance", "lower beyond chance", "literal reading", "not compared")
+COLOURS = {HIGHER: "#0072B2", WITHIN: "#777777", LOWER: "#D55E00", ITSELF: "#000000", UNKNOWN: "#bbbbbb"}
+SIDES = {HIGHER: ">", WITHIN: "o", LOWER: "<", ITSELF: "D", UNKNOWN: "s"}
+CHOICE = "label-free choice"
+MARKERS = ("o", "s", "^", "D", "v", "<", ">", "p", "h", "d")
+PALETTE = sns.color_palette("colorblind")
+PALETTE.append(PALETTE.pop(8))  # yellow is pale: last
+LITERAL: dict[str, Any] = {"color": "#000000", "linewidth": 0.8, "linestyle": ":", "zorder": 1}
+STAR: dict[str, Any] = {"marker": "*", "markersize": 10, "markerfacecolor": "white", "linestyle": "none", "zorder": 5}
+NOTES = {
+    "list": "Bars: 95 % interval over test images. Higher, lower: than the literal reading (dotted), by the interval "
+            "of the paired difference, which is narrower than the bars suggest.",
+    "curve": "Bars: 95 % interval over test images; points of one x stand beside one another. Dotted: the literal "
+             "reading. Differences on the same images are known better than the bars suggest, see the table.",
+}
+
+
+@styled
+def figure(ablation: Ablation, name: str, table: pd.DataFrame) -> Figure:
+    """A row of panels per dataset of a study, a panel per metric. table: of ablation.table."""
+    study = ablation.studies[name]
+    rows = table[(table["study"] == name) & table["metric"].isin(study["metrics"])]
+    rows = rows.assign(label=labels(rows), side=_sides(rows, ablation.literal))
+    notes, have = [NOTES[study["kind"]], *_missing(ablation, rows)], rows.dropna(subset="mean")
+    if have.empty:
+        return entitle(Figure(figsize=(WIDTH, 0.2), layout="constrained"), notes)
+    pairs, metrics = pairs_of(have), [one for one in study["metrics"] if one in set(have["metric"])]
+    literals = table[table["variant"] == ablation.literal].dropna(subset="mean")
+    height = 0.5 + 0.16 * rows["label"].nunique() if study["kind"] == "list" else 1.9
+    drawn = Figure(figsize=(WIDTH, len(pairs) * height), layout="constrained")
+    for pair, line in zip(pairs, drawn.subplots(len(pairs), len(metrics), squeeze=False), strict=True):
+        for ax, one in zip(line, metrics, strict=True):
+            panel, literal = (part[part["metric"] == one] for part in (of(have, pair), of(literals, pair)))
+            if panel.empty:
+                ax.remove()
+                continue
+            for value in literal["mean"].head(1):
+                (ax.axvline if study["kind"] == "list" else ax.axhline)(value, **LITERAL)
+            if study["kind"] == "list":
+                _forest(ax, panel, rows["label"].unique().tolist())
+            else:
+                _curves(ax, panel, study, rows)
+            ax.set(title=f"{'/'.join(pair)}: {metric(one)}", ylabel="")
+    return entitle(drawn, notes, _legend(drawn))
+
+
+def _sides(rows: pd.DataFrame, literal: str) -> np.ndarray:
+    """Where every row lies beside the literal reading, by the interval of its difference."""
+    low, high = rows["difference_low"], rows["difference_high"]
+    known = {ITSELF: rows["variant"] == literal, HIGHER: low > 0, LOWER: high < 0, WITHIN: low.notna()}
+    return np.select(list(known.values()), list(known), UNKNOWN)
+
+
+def _missing(ablation: Ablation, rows: pd.DataFrame) -> list[str]:
+    """A line that names the variants of which something is missing, or none."""
+    gone = missing(ablation)
+    names = [f"{row.dataset}/{row.category} {row.label}" for row in rows.itertuples()
+             if (row.dataset, row.category, row.variant) in gone]
+    return [f"Missing, at least in part: {'; '.join(dict.fromkeys(names))}."] if names else []
+
+
+def _legend(drawn: Figure) -> list[Artist]:
+    """An entry per name in the legends of the panels, which are taken away; the star last."""
+    found: dict[str, Artist] = {}
+    for ax in drawn.axes:
+        handles, names = ax.get_legend_handles_labels()
+        found |= dict(zip(names, handles, strict=True))
+        if own := ax.get_legend():
+            own.remove()
+    if found.pop(CHOICE, None):
+        found[CHOICE] = Line2D([], [], color="#333333", label=CHOICE, **STAR)
+    return list(found.values())
+
+
+def _forest(ax: Axes, rows: pd.DataFrame, names: list[str]) -> None:
+    """A named row per variant, the first one on top; a dash where there is no number."""
+    y = rows["label"].map(names.index)
+    ax.hlines(y, rows["ci_low"], rows["ci_high"], colors=rows["side"].map(COLOURS).tolist(), linewidth=0.9)
+    sns.scatterplot(x=rows["mean"], y=y, hue=rows["side"], style=rows["side"], palette=COLOURS, markers=SIDES, s=24,
+                    zorder=3, ax=ax)
+    for name in set(names) - set(rows["label"]):
+        ax.text(0.02, names.index(name), DASH, transform=ax.get_yaxis_transform(), va="center")
+    ax.set(xlabel="", ylim=(len(names) - 0.5, -0.5))
+    ax.set_yticks(range(len(names)), names if ax.get_subplotspec().is_first_col() else [""] * len(names))
+    ax.tick_params(axis="y", length=0)
+    ax.xaxis.set_major_locator(MaxNLocator(6))
+
+
+def _curves(ax: Axes, rows: pd.DataFrame, study: dict, every: pd.DataFrame) -> None:
+    """A line per series over x, and a star at every x that a seed chose. every: the rows of all panels."""
+    series, xs = every["series"].unique().tolist(), sorted(set(every["x"].dropna()))
+
+    def beside(x: pd.Series, name: str) -> pd.Series:
+        """x, moved by a hundredth of the axis per series, so that bars do not hide one another."""
+        shift = 0.012 * (series.index(name) - (len(series) - 1) / 2)
+        return x * (xs[-1] / xs[0]) ** shift if study["log"] else x + shift * (xs[-1] - xs[0])
+
+    for name, own in rows.groupby("series", sort=False):
+        points, place = own.dropna(subset="x"), series.index(name) % len(PALETTE)
+        x, colour = beside(points["x"], name), PALETTE[place]
+        ax.vlines(x, points["ci_low"], points["ci_high"], color=colour, alpha=0.5, linewidth=0.8)
+        sns.lineplot(x=x, y=points["mean"], color=colour, marker=MARKERS[place], label=name, errorbar=None, ax=ax)
+        for row in own[own["x"].isna()].itertuples():
+            chosen = pd.Series(choices(row.chosen)).drop_duplicates()
+            ax.plot(beside(chosen, name), [row.mean] * len(chosen), color=colour, label=CHOICE, **STAR)
+    ax.set(xlabel=study["x"], xscale="log" if study["log"] else "linear")
+    ax.set_xticks(xs, [plain(x) for x in xs])
+    ax.xaxis.set_minor_locator(NullLocator())
