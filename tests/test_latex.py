@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from radar.config import Claim
+from radar.report.claim_config import Claim
 from radar.report import ablation, ablation_tables, claims, latex, significance, tables
 from radar.report.blocks import Block, Cell
 from tests.test_ablation_report import LITERAL, Tree, fail, method, read

@@ -14,17 +14,18 @@ from snakemake.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 sys.path.insert(0, workflow.basedir)
-from radar import config as configuration
+from radar import config as configuration, studies
 from radar.code import CodeError, digest
 from radar.config import ConfigurationError
 from radar.files import last_line, sha256, write_json
+from radar.report.claim_config import read_claims
 
 try:
     config.update(configuration.typed(config))
     configuration.check_config(config)
     configuration.check_disk(Path.cwd(), 1)
     DATASETS = configuration.expand_datasets(config["datasets"])
-    ABLATION_CONFIG = configuration.read_ablation(config.get("ablation", "config/ablation.yaml"))
+    ABLATION_CONFIG = studies.read_ablation(config.get("ablation", "config/ablation.yaml"))
     # those of the study too; what no target asks for is not trained
     ALL_PREDICTORS = config | {
         "noise_predictors": config["noise_predictors"] | ABLATION_CONFIG.get("noise_predictors", {})
@@ -33,9 +34,9 @@ try:
     METHODS = {name: configuration.read_method(name, PREDICTORS) for name in config["methods"]}
     configuration.check_textures(DATASETS, METHODS)
     KNOWN_METHODS = configuration.read_methods(PREDICTORS)
-    VARIANTS = configuration.expand_ablation(ALL_PREDICTORS, ABLATION_CONFIG, KNOWN_METHODS)
+    VARIANTS = studies.expand_ablation(ALL_PREDICTORS, ABLATION_CONFIG, KNOWN_METHODS)
     LITERAL = configuration.variant_method(KNOWN_METHODS["radar"])
-    configuration.read_claims()  # so that a mistake in it stops the run before it begins
+    read_claims()  # so that a mistake in it stops the run before it begins
     if shutil.which("git") is None:
         raise ConfigurationError("git is missing: DVC and the provenance of the results need it; install it")
 except ConfigurationError as error:

@@ -15,7 +15,7 @@ rule fit_and_score:
         f"{DETECTOR}/benchmark.jsonl"
     params:
         code=lambda wildcards: code("workflow/scripts/detect.py", METHODS[wildcards.method]["class"]),
-        method=lambda wildcards: as_json(METHODS[wildcards.method]),
+        method=lambda wildcards: as_json(configuration.variant_method(METHODS[wildcards.method])),
         data=data_folder,
         fraction=config["protocol"]["calibration_fraction"],
         rate=config["protocol"]["false_positive_rate"],
