@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from scipy import ndimage
 
@@ -393,11 +394,11 @@ def test_held_out_is_a_seeded_share_that_leaves_one_on_each_side():
 
 
 def test_every_configured_dataset_has_a_source():
+    made = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["data"]["foreach"].values()
+    stages = {one["source"] for one in made}
     for path in sorted((ROOT / "config/datasets").glob("*.yaml")):
         name = path.stem
-        if name == configuration.USER_DATASET:
-            continue
-        for one in configuration.expand_datasets([name]):
-            origin = configuration.origin(one, "data/raw")
-            assert (ROOT / f"radar/data/{origin.source}.py").is_file()
-            assert origin.generated == (name in configuration.generated_datasets())
+        source, origin = configuration.read_dataset(name).source, configuration.origin(name, "data/raw")
+        assert (ROOT / f"radar/data/{source}.py").is_file() and (ROOT / f"radar/data/{origin.source}.py").is_file()
+        assert origin.generated == (name in configuration.generated_datasets()) == (name in stages)
+        assert origin.folder == f"data/{name}" if origin.generated or name == "folder" else f"data/raw/{name}"

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from radar import config as configuration
-from radar.config import Claim, ConfigurationError
-from radar.report import claims, tables
+from radar.config import ConfigurationError
+from radar.report import claim_config, claims, tables
 from radar.report.ablation import Ablation, Entry, Study
+from radar.report.claim_config import Claim
 from radar.report.claims import Estimate, Results
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -291,8 +291,8 @@ def test_the_study_of_the_claim_must_go_beyond_its_point():
 
 
 def test_every_published_number_is_carried_with_its_source_or_listed():
-    published = configuration.read_published()
-    asked = configuration.read_claims(published=published)
+    published = claim_config.read_published()
+    asked = claim_config.read_claims(published=published)
     assert len({(row["method"], row["dataset"], row["category"], row["setting"], row["metric"]) for row in published}
                ) == len(published)
     table = claims.table([claims.assess(one, Results((), {}, {})) for one in asked]).set_index("id")
@@ -313,7 +313,7 @@ def test_every_published_number_is_carried_with_its_source_or_listed():
 
 def test_the_shipped_claims_ask_for_metrics_and_studies_that_there_are():
     studies = yaml.safe_load((ROOT / "config/ablation.yaml").read_text())["studies"]
-    for one in configuration.read_claims():
+    for one in claim_config.read_claims():
         assert set(one.options.get("metrics", [])) <= set(tables.METRICS)
         assert one.options.get("metric", "image_auroc") in tables.METRICS
         if one.kind == "trend":
@@ -326,7 +326,7 @@ def test_photographs_without_labels_leave_only_the_speed():
     found = {method: runs(method, dict.fromkeys(tables.METRICS), pair=pair) for method in methods}
     times = {method: timing(5 + index, device="cuda") for index, method in enumerate(methods)}
     results = Results((pair,), {pair: found}, {pair: times})
-    verdicts = {one.name: claims.assess(one, results) for one in configuration.read_claims()}
+    verdicts = {one.name: claims.assess(one, results) for one in claim_config.read_claims()}
     assert {name for name, one in verdicts.items() if one.verdict != "not run"} == {"radar_real_time", "invad_speed"}
     assert "labels" in verdicts["anoddpm_image_auroc"].detail
 
@@ -337,25 +337,25 @@ GOOD = {"Paper": {"paper": "arXiv:0", "methods": ["radar"], "claims": {"a": {
 
 
 @pytest.mark.parametrize("change, words", [
-    ({"tset": {}}, "Paper.claims.a; allowed: conditions"),
-    ({"test": {"bettr": {}}}, "unknown key 'bettr' in Paper.claims.a.test; allowed: better, faster, latency"),
-    ({"test": {}}, "Paper.claims.a.test"),
+    ({"tset": {}}, "Paper.claims.a: unknown key 'tset'; allowed: conditions"),
+    ({"test": {"bettr": {}}}, "Paper.claims.a.test: unknown key 'bettr'; allowed: better, faster, latency"),
+    ({"test": {}}, "Paper.claims.a: test: give one of better, faster"), ({"test": {"better": None}}, "a.test.better"),
     ({"test": {"latency": {"below_ms": 0, "device": "cpu"}}}, "Paper.claims.a.test.latency.below_ms"),
-    ({"test": {"latency": {"device": "cpu"}}}, "'below_ms' is a required property"),
-    ({"test": {"faster": {"times": 2, "than": ["pac"]}}}, "a.test.faster.than: unknown method 'pac'; known: anoddpm"),
+    ({"test": {"latency": {"device": "cpu"}}}, "Paper.claims.a.test.latency.below_ms: Field required"),
+    ({"test": {"faster": {"times": 2, "than": ["pac"]}}}, "a.test.faster.than.0.0: unknown method 'pac'; known: anoddpm"),
     ({"test": {"faster": {"times": 2, "than": [["pca", "pac"]]}}}, "unknown method 'pac'"),
     ({"test": {"reaches": {"metric": "f1", "margin": 1}}}, "reaches needs a published value in percent"),
     ({"datasets": ["prnited"]}, "claims.a.datasets: unknown dataset 'prnited'"),
     ({"published": {"metric": "F1"}}, "give published, or else source and evidence"),
     ({"source": None}, "Paper.claims.a.source"),
-    ({"evidence": "hearsay"}, "Paper.claims.a.evidence: 'hearsay'"),
+    ({"evidence": "hearsay"}, "Paper.claims.a.evidence: Input should be 'paper', 'authors', 'third party' or"),
 ])
 def test_a_mistake_in_the_claims_is_one_line(change, words, tmp_path):
     value = json.loads(json.dumps(GOOD))
     value["Paper"]["claims"]["a"] |= change
     (tmp_path / "claims.yaml").write_text(yaml.safe_dump(value))
     with pytest.raises(ConfigurationError) as error:
-        configuration.read_claims(tmp_path / "claims.yaml")
+        claim_config.read_claims(tmp_path / "claims.yaml")
     assert words in str(error.value) and "\n" not in str(error.value)
     assert str(error.value).startswith(f"{tmp_path / 'claims.yaml'}: ")
 
@@ -368,7 +368,7 @@ def test_a_published_value_must_be_one_row(tmp_path):
         one["published"] = wanted
         (tmp_path / "claims.yaml").write_text(yaml.safe_dump(value))
         with pytest.raises(ConfigurationError, match=words):
-            configuration.read_claims(tmp_path / "claims.yaml", [{"method": "Paper", "metric": "F1", "value": 1.0}] * 2)
+            claim_config.read_claims(tmp_path / "claims.yaml", [{"method": "Paper", "metric": "F1", "value": 1.0}] * 2)
 
 
 @pytest.mark.parametrize("line, words", [
@@ -376,9 +376,9 @@ def test_a_published_value_must_be_one_row(tmp_path):
     ("M,p,d,c,s,m,1,u,,,paper", "line 2: a number needs its source and evidence"),
 ])
 def test_a_mistake_in_the_published_numbers_is_one_line(line, words, tmp_path):
-    (tmp_path / "published.csv").write_text(",".join(configuration.PUBLISHED) + f"\n{line}\n")
+    (tmp_path / "published.csv").write_text(",".join(claim_config.PUBLISHED) + f"\n{line}\n")
     with pytest.raises(ConfigurationError, match=words):
-        configuration.read_published(tmp_path / "published.csv")
+        claim_config.read_published(tmp_path / "published.csv")
 
 
 # The script
@@ -417,7 +417,7 @@ def test_the_tables_are_a_function_of_the_results(tmp_path):
     assert before.loc["radar_f1_printed", "measured"] == pytest.approx(10)
 
     text, latex = texts["claims.md"].decode(), texts["claims.tex"].decode()
-    for one in configuration.read_claims():
+    for one in claim_config.read_claims():
         assert one.statement in text and one.conditions in text.replace("\\*", "*")
     assert "13 %" in text and "Source: abstract (paper)." in text
     assert r"DDPM\_1 \& 50 \%" in latex and re.search(r"\\begin\{tabular\}\{p\{\d+pt\}rrr\}", latex)

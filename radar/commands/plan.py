@@ -36,11 +36,11 @@ def counts(name: str, data_root: str) -> tuple[int, int]:
 
         split = pd.read_csv(manifest)["split"].value_counts()
         return int(split.get("train", 0) + split.get("calibration", 0)), int(split.get("test", 0))
-    description = configuration.read_yaml(configuration.CONFIG / "datasets" / f"{name.partition('/')[0]}.yaml")
-    if "images" in description:
-        share = len(description["categories"])
-        return round(description["images"]["train"] / share), round(description["images"]["test"] / share)
-    settings = description["settings"]
+    about = configuration.read_dataset(name.partition("/")[0])
+    if about.images:
+        share = len(about.categories)
+        return round(about.images["train"] / share), round(about.images["test"] / share)
+    settings = about.settings
     normal = sum(settings.get(key, 0) for key in ("train_normal", "calibration_normal"))
     test = settings.get("test_normal", 0) + settings.get("test_defective", 0) + 18 * settings.get("test_per_defect", 0)
     return normal, test

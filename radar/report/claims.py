@@ -19,11 +19,11 @@ from itertools import groupby
 import numpy as np
 import pandas as pd
 
-from radar.config import Claim
 from radar.evaluation.bootstrap import interval
 from radar.evaluation.rounds import round_medians
 from radar.report import tables
 from radar.report.ablation import Ablation
+from radar.report.claim_config import Claim
 from radar.report.latex import to_latex
 from radar.report.tables import DASH, MAIN_COLUMNS, Block, Cell, Run, applicable, common, rounded, seed_mean, short
 

@@ -16,16 +16,18 @@ from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 sys.path.insert(0, workflow.basedir)
 from radar import config as configuration
+from radar import studies
 from radar.code import CodeError, digest, module_file
 from radar.config import ConfigurationError
 from radar.files import last_line, sha256, write_json
+from radar.report.claim_config import read_claims
 
 try:
     config.update(configuration.typed(config))
     configuration.check_config(config)
     configuration.check_disk(Path.cwd(), 1)
     DATASETS = configuration.expand_datasets(config["datasets"])
-    ABLATION_CONFIG = configuration.read_ablation(config.get("ablation", "config/ablation.yaml"))
+    ABLATION_CONFIG = studies.read_ablation(config.get("ablation", "config/ablation.yaml"))
     # those of the study too; what no target asks for is not trained
     ALL_PREDICTORS = config | {
         "noise_predictors": config["noise_predictors"] | ABLATION_CONFIG.get("noise_predictors", {})
@@ -34,8 +36,8 @@ try:
     METHODS = {name: configuration.read_method(name, PREDICTORS) for name in config["methods"]}
     configuration.check_textures(DATASETS, METHODS)
     KNOWN_METHODS = configuration.read_methods(PREDICTORS)
-    VARIANTS = configuration.expand_ablation(ALL_PREDICTORS, ABLATION_CONFIG, KNOWN_METHODS)
-    configuration.read_claims()  # so that a mistake in it stops the run before it begins
+    VARIANTS = studies.expand_ablation(ALL_PREDICTORS, ABLATION_CONFIG, KNOWN_METHODS)
+    read_claims()  # so that a mistake in it stops the run before it begins
     # what config/config.yaml says: what differs from it gets a place of its own
     DEFAULT = configuration.read_yaml(configuration.CONFIG / "config.yaml")
     DEFAULT_PREDICTORS = configuration.expand_predictors(
