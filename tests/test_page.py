@@ -26,7 +26,7 @@ HOSTILE = '<script>alert("x")</script> & <b>'
 LABELS = {"radar": "RADAR", "ddim_inversion": HOSTILE, "pca": "PCA"}
 YAMLS = {
     "radar": {"class": "radar.method.radar:RADAR", "noise_predictor": "pixels"},
-    "radar_features": {"class": "radar.method.radar:RADAR", "noise_predictor": "features"},
+    "radar_features": {"class": "radar.method.readings:Readings", "noise_predictor": "features"},
     "anoddpm": {"class": "baselines.ddpm:DDPM", "noise_predictor": "simplex"},
     "ddpm": {"class": "baselines.ddpm:DDPM", "noise_predictor": "pixels"},
     "pca": {"class": "baselines.pca:PCA"},

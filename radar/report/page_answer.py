@@ -24,7 +24,7 @@ from radar.report.tables import (
 METRIC = "image_auroc"
 # By class: what reads the anomaly from the noise or the latent; what reconstructs the image and compares; what has no
 # diffusion model at all. A class of the user's is none of them, and stands in the tables alone.
-SKIPPING = ("radar.method.radar:RADAR", "baselines.invad:InvAD")
+SKIPPING = ("radar.method.radar:RADAR", "radar.method.readings:Readings", "baselines.invad:InvAD")
 RECONSTRUCTING = ("baselines.ddpm:DDPM", "baselines.diffusionad:DiffusionAD")
 STATISTICAL = ("baselines.gaussian:Gaussian", "baselines.pca:PCA")
 
