@@ -18,10 +18,11 @@ followed.
 
 from torch import Tensor
 
-from radar.diffusion.predictor import ALPHA_BAR, T, diffuse
-from radar.images.filters import smooth, top_mean
+from radar.diffusion.predictor import NoisePredictor
+from radar.diffusion.schedule import ALPHA_BAR, T, diffuse
+from radar.images.filters import resized, smooth, top_mean
 from radar.images.image_set import ImageSet
-from radar.method.detector import Detector, MethodError, Prediction
+from radar.method.detector import Detector, Prediction
 
 
 class DDPM(Detector):
@@ -31,13 +32,14 @@ class DDPM(Detector):
     smoothing: sigma in px of the anomaly map, the same for every method of a run.
     """
 
+    noise_predictor: NoisePredictor
+
     def __init__(self, *, noise_level: int = 250, chain_steps: int = 250, top_fraction: float = 0.01,
                  smoothing: float = 0.0, **common):
         super().__init__(**common)
-        if not 1 <= noise_level < T:
-            raise MethodError(f"DDPM: noise_level is {noise_level}; allowed: 1 to {T - 1}")
-        if not 1 <= chain_steps <= noise_level:
-            raise MethodError(f"DDPM: chain_steps is {chain_steps}; allowed: 1 to noise_level = {noise_level}")
+        self.require(1 <= noise_level < T, f"noise_level is {noise_level}; allowed: 1 to {T - 1}")
+        self.require(1 <= chain_steps <= noise_level,
+                     f"chain_steps is {chain_steps}; allowed: 1 to noise_level = {noise_level}")
         self.noise_level, self.chain_steps = noise_level, chain_steps
         self.top_fraction, self.smoothing = top_fraction, smoothing
 
@@ -73,7 +75,7 @@ class DDPM(Detector):
     def predict(self, images: Tensor) -> Prediction:
         x_0 = self.noise_predictor.encode(images)
         error = (x_0 - self.reconstruct(x_0)).square().mean(1)
-        anomaly_map = smooth(self.noise_predictor.to_image(error, images), self.smoothing)
+        anomaly_map = smooth(resized(error, images.shape[2:]), self.smoothing)
         return Prediction(top_mean(anomaly_map, self.top_fraction), anomaly_map)
 
     def state(self) -> dict[str, Tensor]:

@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from radar.diffusion.networks import unet
-from radar.diffusion.predictor import ALPHA_BAR, T, image_noise
+from radar.diffusion.schedule import T, at, diffuse, image_noise
 from radar.images.filters import smooth, top_mean
 from radar.images.image_set import ImageSet
 from radar.images.synthetic import TEXTURES, paste
@@ -67,25 +67,22 @@ class DiffusionAD(Detector):
                  guidance_weight: float = 1.0, segmentation: str = "network", anomaly_probability: float = 0.5,
                  textures: Sequence[str] = (), top_fraction: float = 50 / 256**2, smoothing: float = 0.0, **common):
         super().__init__(**common)
-        for name, value, allowed in (("guidance", guidance, ("norm", "none")),
-                                     ("segmentation", segmentation, ("network", "none"))):
-            if value not in allowed:
-                raise MethodError(f"DiffusionAD: {name} is '{value}'; allowed: {', '.join(allowed)}")
-        if not 0 <= t_n < T or guidance == "norm" and not t_n < t_m < T:
-            raise MethodError(f"DiffusionAD: t_n is {t_n} and t_m {t_m}; allowed: 0 <= t_n < t_m <= {T - 1}")
-        if not 0 < t_split < T:
-            raise MethodError(f"DiffusionAD: t_split is {t_split}; allowed: 1 to {T - 1}")
-        if not 0 <= anomaly_probability < 1:
-            raise MethodError(f"DiffusionAD: anomaly_probability is {anomaly_probability}; allowed: 0 up to, not at, 1")
-        if unknown := sorted(set(textures) - set(TEXTURES)):
-            raise MethodError(f"DiffusionAD: no texture '{unknown[0]}'; allowed: {', '.join(TEXTURES)}")
+        self.require(guidance in ("norm", "none"), f"guidance is '{guidance}'; allowed: norm, none")
+        self.require(segmentation in ("network", "none"), f"segmentation is '{segmentation}'; allowed: network, none")
+        self.require(0 <= t_n < T and (guidance == "none" or t_n < t_m < T),
+                     f"t_n is {t_n} and t_m {t_m}; allowed: 0 <= t_n < t_m <= {T - 1}")
+        self.require(0 < t_split < T, f"t_split is {t_split}; allowed: 1 to {T - 1}")
+        self.require(0 <= anomaly_probability < 1,
+                     f"anomaly_probability is {anomaly_probability}; allowed: 0 up to, not at, 1")
+        for name in textures:
+            self.require(name in TEXTURES, f"no texture '{name}'; allowed: {', '.join(TEXTURES)}")
         for name, widths in (("channels", channels), ("segmentation_channels", segmentation_channels)):
-            if patch % 2 ** (len(widths) - 1) or any(width % norm_groups for width in widths):
-                raise MethodError(f"DiffusionAD: {name} is {list(widths)}; every width must be a multiple of norm_groups "
-                                f"= {norm_groups}, and patch = {patch} of 2^{len(widths) - 1}, the levels' halvings")
+            self.require(patch % 2 ** (len(widths) - 1) == 0 and not any(width % norm_groups for width in widths),
+                         f"{name} is {list(widths)}; every width must be a multiple of norm_groups = {norm_groups}, "
+                         f"and patch = {patch} of 2^{len(widths) - 1}, the levels' halvings")
         sides = [patch // 2**level for level in range(len(channels))]
-        if unknown := sorted(set(attention) - set(sides)):
-            raise MethodError(f"DiffusionAD: attention at {unknown[0]} px; the feature maps have {sides} px")
+        for side in attention:
+            self.require(side in sides, f"attention at {side} px; the feature maps have {sides} px")
         self.patch, self.stride, self.tile_batch = patch, stride, tile_batch
         self.unet_settings = {"patch": patch, "channels": list(channels), "layers_per_block": layers_per_block,
                               "attention": list(attention), "norm_groups": norm_groups}
@@ -143,8 +140,8 @@ class DiffusionAD(Detector):
 
     def _denoise(self, x_0: Tensor, t: list[Tensor], e: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """(x_0*, [e_n, e_m]) of x_0 [N, C, patch, patch], noised with e to the timesteps t [N] of each scale."""
-        a = [_A[one].view(-1, 1, 1, 1).to(self.device) for one in t]
-        x_t = [a_t**0.5 * x_0 + (1 - a_t) ** 0.5 * e_t for a_t, e_t in zip(a, e, strict=True)]
+        x_t = [diffuse(x_0, *one) for one in zip(t, e, strict=True)]
+        a = [at(one, self.device) for one in t]
         batch = torch.cat(x_t).contiguous(memory_format=torch.channels_last)  # both scales go through it together
         predicted = self.networks_["unet"](batch, torch.cat(t).to(self.device), return_dict=False)[0].chunk(len(t))
         if len(t) == 1:
@@ -180,9 +177,6 @@ class DiffusionAD(Detector):
     def restore(self, state: dict[str, Tensor]) -> None:
         self._build(state["unet.conv_in.weight"].shape[1])
         self.networks_.load_state_dict(state)
-
-
-_A = torch.tensor(ALPHA_BAR)  # float32, to be indexed with a batch of timesteps
 
 
 def one_step(x_t: Tensor, e: Tensor, a: Tensor | float) -> Tensor:

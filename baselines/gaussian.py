@@ -21,11 +21,9 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from radar.images.features import FeatureMaps, FrozenFeatures
-from radar.images.filters import resized, smooth, top_mean
+from baselines.floor import Floor
+from radar.images.features import FeatureMaps
 from radar.images.image_set import ImageSet
-from radar.images.tiling import tiling
-from radar.method.detector import Detector, MethodError, Prediction
 from radar.method.moments import Moments, ledoit_wolf
 
 # Variance of rounding to 8 bits in images of -1 ... 1, added to every variance: flat images have an inverse too.
@@ -33,57 +31,39 @@ ROUNDING = (2 / 255) ** 2 / 12
 FIRST = 256  # images at most that centre and unit are taken from; they are kept in memory, all others are not
 
 
-class Gaussian(Detector):
-    """space: "pixels" or "features", what x is.
-    backbone: features: which frozen network, see radar.images.features.
-    patch: pixels: side of the patches in px; tiles overlap by half, and their distances are blended.
+class Gaussian(Floor):
+    """space, backbone, patch, top_fraction, smoothing: see Floor.
     training_patches: pixels: how many random patches mu and S are computed from.
     channels: features: how many, drawn at random from the seed (PaDiM: 100 of ResNet-18's 448); None or 0 = all.
     covariance: features: "position" = one per grid position (PaDiM), "shared" = one pooled over positions, each with
         its own mean; pixels: "shared". None = "position" on features, "shared" on pixels.
     shrinkage: "ledoit_wolf" = towards a multiple of I, by as much as the data ask for; or PaDiM's epsilon, a number.
-    top_fraction: share of the map whose mean is the image score: on pixels of the smoothed map, on features of the
-        grid, before smoothing (0.025 = 5 of 14 x 14 positions).
-    smoothing: sigma in px of the anomaly map, the same for every method of a run.
     """
 
     def __init__(self, *, space: str = "pixels", backbone: str = "efficientnet_lite0", patch: int = 8,
                  training_patches: int = 10000, channels: int | None = 100, covariance: str | None = None,
                  shrinkage: str | float = "ledoit_wolf", top_fraction: float = 0.01, smoothing: float = 0.0, **common):
-        super().__init__(**common)
-        if space not in ("pixels", "features"):
-            raise MethodError(f"Gaussian: space is {space!r}; allowed: 'pixels', 'features'")
-        if covariance not in (None, "shared", "position"):
-            raise MethodError(f"Gaussian: covariance is {covariance!r}; allowed: 'position', 'shared', null")
-        if space == "pixels" and covariance == "position":
-            raise MethodError("Gaussian: covariance 'position' needs space 'features'; on pixels it is 'shared'")
-        if patch < 2 or training_patches < 2:
-            raise MethodError(f"Gaussian: patch is {patch}, training_patches {training_patches}; allowed: at least 2")
-        if shrinkage != "ledoit_wolf" and not (isinstance(shrinkage, int | float) and shrinkage > 0):
-            raise MethodError(f"Gaussian: shrinkage is {shrinkage!r}; allowed: 'ledoit_wolf' or a number above 0")
-        self.space, self.patch, self.training_patches = space, patch, training_patches
+        super().__init__(space, backbone, patch, top_fraction, smoothing, **common)
+        self.require(covariance in (None, "shared", "position"),
+                     f"covariance is {covariance!r}; allowed: 'position', 'shared', null")
+        self.require(space == "features" or covariance != "position",
+                     "covariance 'position' needs space 'features'; on pixels it is 'shared'")
+        self.require(patch >= 2 and training_patches >= 2,
+                     f"patch is {patch}, training_patches {training_patches}; allowed: at least 2")
+        self.require(shrinkage == "ledoit_wolf" or isinstance(shrinkage, int | float) and shrinkage > 0,
+                     f"shrinkage is {shrinkage!r}; allowed: 'ledoit_wolf' or a number above 0")
         self.covariance = covariance or ("position" if space == "features" else "shared")
-        self.shrinkage, self.top_fraction, self.smoothing = shrinkage, top_fraction, smoothing
-        if space == "features":
-            self.features = FrozenFeatures(self.device, backbone)
+        self.training_patches, self.shrinkage = training_patches, shrinkage
+        if self.features:
             available = self.features.channels
-            if not 0 <= (channels or 0) <= available:
-                raise MethodError(f"Gaussian: channels is {channels}; the features have {available}; allowed: 0 to that")
+            self.require(0 <= (channels or 0) <= available,
+                         f"channels is {channels}; the features have {available}; allowed: 0 to that")
             drawn = torch.randperm(available, generator=torch.Generator().manual_seed(self.seed))
             self.channels_ = drawn[:channels or available].sort().values.to(self.device)
 
-    @property
-    def nfe(self) -> int:
-        return 0
-
-    def parameters(self) -> int:
-        """Parameters of the networks in use: the frozen backbone's, on pixels none."""
-        return self.features.parameters() if self.space == "features" else 0
-
     def fit(self, normal: ImageSet) -> None:
-        if self.space == "features":
-            if len(normal) < 2:
-                raise MethodError(f"Gaussian: {len(normal)} normal images; a covariance on features needs at least 2")
+        if self.features:
+            self.require(len(normal) >= 2, f"{len(normal)} normal images; a covariance on features needs at least 2")
             maps = FeatureMaps(self.features, normal, self.device)
             moments = moments_of(lambda: (self._vectors(maps[i][None]) for i in range(len(maps))))
         else:
@@ -95,17 +75,12 @@ class Gaussian(Detector):
         self.mean_ = moments.mean()[:, None].float().to(self.device)
         self.W_ = W.float().contiguous().to(self.device)
 
-    def predict(self, images: Tensor) -> Prediction:
-        if self.space == "features":
-            z = self.features(images)
-            grid = self.distance(self._vectors(z)).T.reshape(-1, *z.shape[2:])
-            anomaly_map = smooth(resized(grid, images.shape[2:]), self.smoothing)
-            return Prediction(top_mean(grid, self.top_fraction), anomaly_map)
-        tiles = tiling(*images.shape[2:], self.patch, self.patch // 2, images.device)
-        distance = self.distance(tiles.split(images).flatten(1)[None])[0]
-        anomaly_map = tiles.stitch(distance[:, None, None, None].expand(-1, 1, self.patch, self.patch))[:, 0]
-        anomaly_map = smooth(anomaly_map, self.smoothing)
-        return Prediction(top_mean(anomaly_map, self.top_fraction), anomaly_map)
+    def judge_features(self, z: Tensor) -> Tensor:
+        return self.distance(self._vectors(z)).T.reshape(-1, *z.shape[2:])
+
+    def judge_patches(self, x: Tensor) -> Tensor:
+        distance = self.distance(x.flatten(1)[None])[0]
+        return distance[:, None, None, None].expand(-1, 1, self.patch, self.patch)
 
     def distance(self, x: Tensor) -> Tensor:
         """M(x) of vectors x [P, N, D] at P positions: [P, N]; about sqrt(D) for normal ones, whatever their unit."""
@@ -116,12 +91,12 @@ class Gaussian(Detector):
         return z.index_select(1, self.channels_).flatten(2).permute(2, 0, 1)
 
     def state(self) -> dict[str, Tensor]:
-        drawn = {"channels": self.channels_} if self.space == "features" else {}
+        drawn = {"channels": self.channels_} if self.features else {}
         return {"mean": self.mean_, "W": self.W_} | drawn
 
     def restore(self, state: dict[str, Tensor]) -> None:
         self.mean_, self.W_ = state["mean"], state["W"]
-        if self.space == "features":
+        if self.features:
             self.channels_ = state["channels"]
 
 

@@ -24,11 +24,12 @@ import math
 import torch
 from torch import Tensor
 
-from radar.diffusion.predictor import ALPHA_BAR, T
-from radar.images.filters import channel_norm, smooth, top_mean
+from radar.diffusion.predictor import NoisePredictor
+from radar.diffusion.schedule import ALPHA_BAR, T
+from radar.images.filters import channel_norm, resized, smooth, top_mean
 from radar.images.image_set import ImageSet, to_unit
-from radar.method.detector import Detector, MethodError, Prediction
-from radar.method.radar import position_statistics
+from radar.method.detector import Detector, Prediction
+from radar.method.moments import position_statistics
 
 
 class InvAD(Detector):
@@ -39,14 +40,15 @@ class InvAD(Detector):
     smoothing: sigma in px of the anomaly map, the same for every method of a run.
     """
 
+    noise_predictor: NoisePredictor
+
     def __init__(self, *, taus: list[int] | tuple[int, ...] = (0, 500, 999), score: str = "invad",
                  top_fraction: float = 0.025, smoothing: float = 0.0, **common):
         super().__init__(**common)
         taus = list(taus)
-        if not taus or sorted(set(taus)) != taus or not 0 <= taus[0] <= taus[-1] < T:
-            raise MethodError(f"InvAD: taus are {taus}; allowed: increasing timesteps from 0 to {T - 1}")
-        if score not in ("invad", "position"):
-            raise MethodError(f"InvAD: score is {score!r}; allowed: invad, position")
+        self.require(len(taus) > 0 and sorted(set(taus)) == taus and 0 <= taus[0] <= taus[-1] < T,
+                     f"taus are {taus}; allowed: increasing timesteps from 0 to {T - 1}")
+        self.require(score in ("invad", "position"), f"score is {score!r}; allowed: invad, position")
         self.taus, self.score, self.top_fraction, self.smoothing = taus, score, top_fraction, smoothing
         self.mean_, self.deviation_ = torch.zeros(2), torch.ones(2)
 
@@ -91,7 +93,7 @@ class InvAD(Detector):
             score = top_mean(M, self.top_fraction)
         else:
             score = ((terms - self.mean_) / self.deviation_).sum(1)
-        return Prediction(score, smooth(self.noise_predictor.to_image(M, images), self.smoothing))
+        return Prediction(score, smooth(resized(M, images.shape[2:]), self.smoothing))
 
     def state(self) -> dict[str, Tensor]:
         return {"mean": self.mean_, "deviation": self.deviation_}

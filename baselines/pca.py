@@ -11,47 +11,27 @@ import torch
 from sklearn.decomposition import PCA as ScikitPCA
 from torch import Tensor
 
-from radar.images.features import FeatureMaps, FrozenFeatures
-from radar.images.filters import resized, smooth, top_mean
+from baselines.floor import Floor
+from radar.images.features import FeatureMaps
 from radar.images.image_set import ImageSet
-from radar.images.tiling import tiling
-from radar.method.detector import Detector, MethodError, Prediction
 from radar.method.moments import Moments
 
 
-class PCA(Detector):
-    """space: "pixels" or "features", what is reconstructed.
-    backbone: features: which frozen network, see radar.images.features.
-    patch: pixels: side of the patches in px; tiles overlap by half.
+class PCA(Floor):
+    """space, backbone, patch, top_fraction, smoothing: see Floor.
     variance: share of the patches' (vectors') variance that the kept components explain, 0 ... 1.
     training_patches: pixels: how many random patches the components are computed from.
-    top_fraction: share of the map whose mean is the image score: on pixels of the smoothed map, on features of the
-        grid, before smoothing (0.025 = 5 of 14 x 14 positions).
-    smoothing: sigma in px of the anomaly map, the same for every method of a run.
     """
 
     def __init__(self, *, space: str = "pixels", backbone: str = "efficientnet_lite0", patch: int = 16,
                  variance: float = 0.9, training_patches: int = 4000, top_fraction: float = 0.01,
                  smoothing: float = 0.0, **common):
-        super().__init__(**common)
-        if space not in ("pixels", "features"):
-            raise MethodError(f"PCA: space is {space!r}; allowed: 'pixels', 'features'")
-        if not 0 < variance < 1:
-            raise MethodError(f"PCA: variance is {variance}; allowed: between 0 and 1")
-        self.space, self.patch, self.variance, self.training_patches = space, patch, variance, training_patches
-        self.top_fraction, self.smoothing = top_fraction, smoothing
-        self.features = FrozenFeatures(self.device, backbone) if space == "features" else None
-
-    @property
-    def nfe(self) -> int:
-        return 0
-
-    def parameters(self) -> int:
-        """Parameters of the networks in use: the frozen backbone's, on pixels none."""
-        return self.features.parameters() if self.features else 0
+        super().__init__(space, backbone, patch, top_fraction, smoothing, **common)
+        self.require(0 < variance < 1, f"variance is {variance}; allowed: between 0 and 1")
+        self.variance, self.training_patches = variance, training_patches
 
     def fit(self, normal: ImageSet) -> None:
-        if self.space == "features":
+        if self.features:
             maps = FeatureMaps(self.features, normal, self.device)
             centre = maps[0].double().mean((1, 2))[None]
             moments = Moments(centre, torch.ones_like(centre[0]))
@@ -73,15 +53,11 @@ class PCA(Detector):
         self.mean_ = mean.float().to(self.device)
         self.components_ = components.float().contiguous().to(self.device)
 
-    def predict(self, images: Tensor) -> Prediction:
-        if self.space == "features":
-            grid = self.error(self.features(images).movedim(1, -1) / self.unit_).mean(-1)
-            anomaly_map = smooth(resized(grid, images.shape[2:]), self.smoothing)
-            return Prediction(top_mean(grid, self.top_fraction), anomaly_map)
-        tiles = tiling(*images.shape[2:], self.patch, self.patch // 2, images.device)
-        error = self.error(tiles.split(images).flatten(1)).view(-1, images.shape[1], self.patch, self.patch)
-        anomaly_map = smooth(tiles.stitch(error).mean(1), self.smoothing)
-        return Prediction(top_mean(anomaly_map, self.top_fraction), anomaly_map)
+    def judge_features(self, z: Tensor) -> Tensor:
+        return self.error(z.movedim(1, -1) / self.unit_).mean(-1)
+
+    def judge_patches(self, x: Tensor) -> Tensor:
+        return self.error(x.flatten(1)).view(x.shape)
 
     def error(self, x: Tensor) -> Tensor:
         """Squared error of reconstructing vectors x [..., D] from the components, per entry; same shape."""
@@ -89,10 +65,10 @@ class PCA(Detector):
         return (centred - centred @ self.components_.T @ self.components_).square()
 
     def state(self) -> dict[str, Tensor]:
-        unit = {"unit": self.unit_} if self.space == "features" else {}
+        unit = {"unit": self.unit_} if self.features else {}
         return {"mean": self.mean_, "components": self.components_} | unit
 
     def restore(self, state: dict[str, Tensor]) -> None:
         self.mean_, self.components_ = state["mean"], state["components"]
-        if self.space == "features":
+        if self.features:
             self.unit_ = state["unit"]

@@ -61,8 +61,8 @@ def main() -> int:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     # torch takes seconds to import: not for --help or a typing mistake
+    from radar.devices import choose_device
     from radar.method.detector import MethodError
-    from radar.method.scoring import choose_device
 
     try:
         arguments.device = choose_device(arguments.device)
@@ -131,7 +131,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _score(arguments: argparse.Namespace) -> int:
     from radar.commands.score import score_folder
-    from radar.method.scoring import prepare_torch
+    from radar.devices import prepare_torch
 
     prepare_torch(os.cpu_count() or 1)
     unreadable = score_folder(arguments.detector, arguments.images, arguments.out, arguments.device)
@@ -153,9 +153,9 @@ def _plan(arguments: argparse.Namespace) -> int:
 def _bench(arguments: argparse.Namespace) -> int:
     import torch
 
+    from radar.devices import prepare_torch
     from radar.evaluation.timing import overhead
     from radar.method.detector import load
-    from radar.method.scoring import prepare_torch
 
     prepare_torch(arguments.threads)
     detector, description = load(arguments.detector, arguments.device)

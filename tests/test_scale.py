@@ -24,7 +24,7 @@ from radar.files import ROOT
 from radar.images.map_archive import MapWriter, read_maps, read_scale
 from radar.method.detector import build
 from radar.method.moments import Moments, ledoit_wolf
-from radar.method.radar import Batchwise
+from radar.method.readings import Batchwise
 
 # Maps
 

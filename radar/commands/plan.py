@@ -56,7 +56,7 @@ def flops(call) -> float:
 def of_predictor(settings: dict) -> dict:
     """FLOPs of one training image, of one evaluation of a square and of an image's features; parameters; predictor."""
     predictor = NoisePredictor(settings, 3, "meta")  # shapes without numbers: nothing is computed
-    square = torch.zeros(1, predictor.network_channels, settings["patch"], settings["patch"], device="meta")
+    square = torch.zeros(1, predictor.encoding.channels, settings["patch"], settings["patch"], device="meta")
     predictor.network.requires_grad_(True)
     generator = torch.Generator().manual_seed(0)
     training = flops(lambda: predictor.loss(square, generator).backward())
@@ -80,7 +80,7 @@ def sustained(settings: dict, training_flops: float, device: str, steps: int = 3
     """FLOP/s of some training steps of a noise predictor on a device."""
     predictor = NoisePredictor(settings, 3, device)
     network = predictor.network.requires_grad_(True).train()
-    x = torch.zeros(batch, predictor.network_channels, settings["patch"], settings["patch"])
+    x = torch.zeros(batch, predictor.encoding.channels, settings["patch"], settings["patch"])
     generator = torch.Generator().manual_seed(0)
 
     def step() -> float:

@@ -82,7 +82,8 @@ def _score(folder: Path) -> int:
 
 def _images(folder: Path, split: str):
     from radar.data import manifest
-    from radar.method.scoring import image_set, prepare_torch
+    from radar.devices import prepare_torch
+    from radar.images.image_set import image_set
 
     prepare_torch(1)
     return image_set(manifest.read(folder / "manifest.csv"), folder / "data", split, None)

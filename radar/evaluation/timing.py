@@ -29,12 +29,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from radar.devices import choose_device, prepare_torch
 from radar.evaluation.cost import Cost, cost_of, synchronise
 from radar.evaluation.energy import energy
 from radar.evaluation.rounds import Sample, in_turns, latency, round_medians, turns, within_rounds
 from radar.images.image_set import to_unit
 from radar.method.detector import Detector, MethodError, find_class, load
-from radar.method.scoring import choose_device, prepare_torch
 
 ROUNDS = 12  # of the latency; half of them are the fewest from which a median has a 95 % interval, see median_interval
 BATCH_ROUNDS = 4  # of each larger batch size

@@ -51,13 +51,13 @@ def top_mean(anomaly_map: Tensor, fraction: float) -> Tensor:
     return values.topk(max(1, round(fraction * values.shape[1])), dim=1).values.mean(1)
 
 
-def root_mean_squares(evidence: Tensor, patch: int, stride: int) -> Tensor:
-    """[N, C, H, W] -> [N, 2]: the root mean square over the image, and the largest one over a patch.
+def root_mean_squares(maps: Tensor, patch: int, stride: int) -> Tensor:
+    """[N, H, W] -> [N, 2]: the root mean square over the image, and the largest one over a patch.
 
     Patches are `patch` px squares every `stride` px (the last ones end at the border); images smaller than a patch
     have one patch, the image.
     """
-    energy = evidence.square().mean(1, keepdim=True)
+    energy = maps.square()[:, None]
     height, width = energy.shape[2:]
     window = (min(patch, height), min(patch, width))
     local = F.avg_pool2d(energy, window, stride)

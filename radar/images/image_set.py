@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from radar.images.photos import read_image
+from radar.images.photos import channels_of, read_image
 
 
 def to_unit(images: Tensor) -> Tensor:
@@ -75,6 +75,13 @@ class ImageSet(Sequence):
             top, left = start(down, image.shape[1] - size), start(right, image.shape[2] - size)
             patch.copy_(image[:, top:top + size, left:left + size])
         return to_unit(patches)
+
+
+def image_set(manifest, root: Path, split: str, longest_side: int | None) -> ImageSet:
+    """The images of one split of a manifest (DataFrame), in its order; grey only if the training images are."""
+    first = manifest.loc[manifest["split"] == "train", "path"].iloc[0]
+    paths = manifest.loc[manifest["split"] == split, "path"].tolist()
+    return ImageSet(root, paths, channels_of(Path(root) / first), longest_side)
 
 
 def reflect_to(image: Tensor, size: int) -> Tensor:

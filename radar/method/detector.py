@@ -69,6 +69,11 @@ class Detector(ABC):
         self.seed, self.device = seed, torch.device(device)
         self.noise_predictor, self.training = noise_predictor, training
 
+    def require(self, condition: bool, otherwise: str) -> None:
+        """Raise MethodError, which names the class, unless `condition` holds; otherwise: what is wrong, what allowed."""
+        if not condition:
+            raise MethodError(f"{type(self).__name__}: {otherwise}")
+
     @abstractmethod
     def fit(self, normal: ImageSet) -> None:
         """Learn from normal images, read lazily as [C, H, W] in [-1, 1]; their sizes may differ."""
@@ -84,7 +89,7 @@ class Detector(ABC):
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
-        """What `fit` learned, as named tensors."""
+        """All that `fit` learned, as named tensors."""
 
     @abstractmethod
     def restore(self, state: dict[str, Tensor]) -> None:
@@ -120,7 +125,7 @@ def build(method: dict, *, seed: int, device: str, noise_predictor: NoisePredict
     if method.get("noise_predictor"):
         if noise_predictor is None:
             raise MethodError(f"{method['class']} needs the noise predictor '{method['noise_predictor']}' and was given "
-                            "none")
+                              "none")
         common["noise_predictor"] = noise_predictor
     if "training" in method:
         common["training"] = training
@@ -169,7 +174,7 @@ def load(folder: Path, device: str = "cpu") -> tuple[Detector, dict]:
         predictor = NoisePredictor.load(Path(os.path.normpath(folder / reference["path"])), device)
         if predictor.sha256 != reference["sha256"]:
             raise MethodError(f"{folder}: its noise predictor in {reference['path']} is not the one it was fitted with; "
-                            "run snakemake again, or restore the folder")
+                              "run snakemake again, or restore the folder")
     detector = build(description["method"], seed=description["seed"], device=device, noise_predictor=predictor)
     detector.restore({name: tensor.to(device) for name, tensor in load_file(folder / "detector.safetensors").items()})
     return detector, description

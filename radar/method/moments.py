@@ -11,8 +11,12 @@ What it needs beyond S is sum |r_k|^4, whose residuals are only known with the m
 near the mean, it too is a sum over vectors.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
+
+from radar.method.detector import MethodError
 
 
 class Moments:
@@ -65,3 +69,27 @@ def ledoit_wolf(scatter: Tensor, fourth: Tensor, n: int) -> Tensor:
     noise = torch.minimum((fourth / n - square) / (n * d), spread)
     share = torch.where(noise > 0, noise / spread.clamp(min=1e-300), torch.zeros_like(noise))[:, None, None]
     return (1 - share) * S + share * mu[:, None, None] * torch.eye(d, dtype=S.dtype, device=S.device)
+
+
+def position_statistics(maps: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation [G, H, W] of maps [N, G, H, W] at every position; they are gone through once.
+
+    The deviation at a position is shrunk half-way to the mean deviation of its scale [ours]: from some tens of images
+    it is known to some tenths only. Raises MethodError if sizes differ or there is a single image.
+    """
+    n, mean, squares = 0, None, None
+    for batch in maps:
+        batch = batch.double()
+        if mean is None:
+            mean, squares = torch.zeros_like(batch[0]), torch.zeros_like(batch[0])
+        if batch.shape[1:] != mean.shape:
+            raise MethodError("to standardise by position takes training images of one size")
+        # the mean of the batch moves the mean, and the squares around it (Chan, Golub, LeVeque 1983)
+        shift, n = batch.mean(0) - mean, n + len(batch)
+        squares += (batch - batch.mean(0)).square().sum(0) + shift.square() * len(batch) * (n - len(batch)) / n
+        mean += shift * len(batch) / n
+    if n < 2:
+        raise MethodError("to standardise by position takes at least two training images")
+    deviation = (squares / (n - 1)).sqrt()
+    typical = deviation.mean((1, 2), keepdim=True)
+    return mean.float(), (0.5 * deviation + 0.5 * typical).clamp(min=1e-12).float()

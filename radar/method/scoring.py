@@ -1,22 +1,14 @@
-"""Fitting a detector on a dataset and scoring its held-out images: what happens between a manifest and a score."""
+"""Scoring the images of a dataset with a detector, and holding the detector to what it promised."""
 
-import ctypes
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from radar.devices import claim
 from radar.images.image_set import ImageSet, to_unit
 from radar.images.map_archive import MapWriter
-from radar.images.photos import channels_of
 from radar.method.detector import Detector, MethodError, Prediction
 from radar.progress import progress
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 @dataclass(frozen=True)
@@ -26,48 +18,6 @@ class Scores:
     score: np.ndarray
     decision: np.ndarray | None
     peak: np.ndarray
-
-
-def choose_device(name: str) -> str:
-    """"auto" -> "cuda" if torch sees one, else "cpu"; of several GPUs one that no other job has, as "cuda:1".
-
-    Raises RuntimeError for a cuda that is not there.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise RuntimeError("device is cuda, but torch sees none; install a CUDA build of torch or set device: cpu")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and (count := torch.cuda.device_count()) > 1:
-        name = f"cuda:{_claimed(count)}"
-        torch.cuda.set_device(name)  # what says "cuda" from here on means this one
-    return name
-
-
-@lru_cache
-def _claimed(count: int) -> int:
-    return claim(count)  # once per process
-
-
-def prepare_torch(threads: int) -> None:
-    """How every job runs: a stated number of threads, the same bits each time, no slow path for denormal numbers.
-
-    Denormals (below 1e-38) appear in softmax and cost a tenth of the time of a small network on the CPU. Memory that
-    glibc gives back to the system after every layer, to ask for it again at the next one, costs as much again.
-    """
-    with suppress(AttributeError, OSError):  # another C library has no mallopt
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_MMAP_THRESHOLD, 32 * 2**20)  # larger pieces still go back at once: large networks need the room
-        mallopt(M_TRIM_THRESHOLD, 256 * 2**20)
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
-    torch.backends.cudnn.deterministic = True
-
-
-def image_set(manifest, root: Path, split: str, longest_side: int | None) -> ImageSet:
-    """The images of one split of a manifest (DataFrame), in its order; grey only if the training images are."""
-    first = manifest.loc[manifest["split"] == "train", "path"].iloc[0]
-    paths = manifest.loc[manifest["split"] == split, "path"].tolist()
-    return ImageSet(root, paths, channels_of(Path(root) / first), longest_side)
 
 
 @torch.inference_mode()

@@ -19,10 +19,10 @@ import pandas as pd
 
 from radar.code import digest
 from radar.data import manifest
+from radar.devices import prepare_torch
 from radar.diffusion.training import exclusive, fingerprint
 from radar.evaluation.evaluate import evaluate
 from radar.files import atomic, provenance, sha256, write_json
-from radar.method.scoring import prepare_torch
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -14,15 +14,16 @@ import torch
 
 from radar.code import digest, module_file
 from radar.data import manifest
+from radar.devices import choose_device, prepare_torch
 from radar.diffusion.predictor import NoisePredictor
 from radar.diffusion.training import Training, exclusive, forget_checkpoint
 from radar.evaluation.calibration import conformal_threshold
 from radar.files import atomic, provenance, sha256, write_json
 from radar.images.features import FeatureError
-from radar.images.image_set import ImageSet
+from radar.images.image_set import ImageSet, image_set
 from radar.images.map_archive import MapWriter
 from radar.method.detector import MethodError, build, load
-from radar.method.scoring import check_seam, choose_device, image_set, prepare_torch, score_images
+from radar.method.scoring import check_seam, score_images
 
 # What a user can mend, and what says so in one line; anything else shows where it was raised, too.
 OURS = (manifest.DatasetError, MethodError, FeatureError)  # their text says all

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from radar.data import manifest
+from radar.devices import choose_device, prepare_torch
 from radar.evaluation.timing import (
     cold_start,
     cores_of_others,
@@ -23,8 +24,8 @@ from radar.evaluation.timing import (
     time_detectors,
 )
 from radar.files import provenance, write_json
+from radar.images.image_set import image_set
 from radar.method.detector import MethodError, load
-from radar.method.scoring import choose_device, image_set, prepare_torch
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

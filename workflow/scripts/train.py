@@ -10,11 +10,12 @@ import torch
 
 from radar.code import digest
 from radar.data import manifest
+from radar.devices import choose_device, prepare_torch
 from radar.diffusion.predictor import NoisePredictor
 from radar.diffusion.training import Training, exclusive, fingerprint, forget_checkpoint
 from radar.files import atomic, provenance, sha256
 from radar.images.features import FeatureError
-from radar.method.scoring import choose_device, image_set, prepare_torch
+from radar.images.image_set import image_set
 
 
 def finished(folder: Path, mark: str) -> bool:

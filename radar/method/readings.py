@@ -1,0 +1,186 @@
+"""RADAR read in other ways [ours]: what the public text leaves open, as settings; at their defaults it is RADAR itself.
+
+On a noise predictor of frozen features the same code is RADAR in feature space: x_0 is the feature map of InvAD (arXiv
+2504.05662), and one evaluation takes the place of its inversion. OSD-IRF (arXiv 2604.18393) also scores a single
+predicted-noise map, by its Gaussian density.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from radar.images.filters import channel_norm, resized, smooth, sobel_magnitude, top_mean
+from radar.images.image_set import ImageSet, to_unit
+from radar.method.detector import Prediction
+from radar.method.forest import Forest
+from radar.method.mahalanobis import Mahalanobis
+from radar.method.moments import position_statistics
+from radar.method.radar import RADAR
+from radar.method.selection import separation
+
+READINGS = {"input": ("noised", "scaled"), "map": ("noise", "residual"), "evidence": ("sobel", "magnitude"),
+            "scales": ("joint", "apart"), "standardise": ("none", "position"), "detection": ("forest", "normal", "top")}
+GRID_PATCH = 3  # positions of the feature map
+
+
+class Readings(RADAR):
+    """t, contamination, smoothing: as RADAR's. The defaults of the others are what RADAR does:
+
+    input: "noised" = x_t with noise e drawn from the seed; "scaled" = e taken as 0, deterministic.
+    map: "noise" = the predicted noise n; "residual" = n - e, what the prediction gets wrong.
+    draws: how many draws of e the map is averaged over, each a network evaluation; first_draw: number of the first one,
+        so that the same image can be scored with other noise.
+    evidence: "sobel" = S; "magnitude" = |n|.
+    scales: "joint" = one map, the norm over all channels; "apart" = one per stride of the features, each with its own
+        two numbers, and the anomaly map is their mean.
+    standardise: "none"; "position" = maps minus their mean, over their deviation, at every position of the normal
+        training images; needs images of one size, as features have.
+    detection: "forest"; "normal" = Mahalanobis distance of the logarithm of the two numbers from the normal training
+        images', two-sided like the forest, but without its ceiling; "top" = mean of the map's largest `top_fraction`,
+        one-sided.
+    patch: as RADAR's; on features None = 3 positions of the grid.
+    choose: {setting: [candidates]}: `fit` takes the combination that best separates held-out normal training images
+        from the same images with synthetic defects pasted in (radar.method.selection).
+    """
+
+    def __init__(self, *, t: int = 1, input: str = "noised", map: str = "noise", draws: int = 1, first_draw: int = 0,
+                 evidence: str = "sobel", scales: str = "joint", standardise: str = "none", detection: str = "forest",
+                 contamination: float = 0.05, patch: int | None = None, top_fraction: float = 0.01,
+                 choose: dict[str, list] | None = None, smoothing: float = 0.0, **common):
+        super().__init__(t=t, patch=patch, contamination=contamination, smoothing=smoothing, **common)
+        self.input, self.map, self.evidence, self.scales = input, map, evidence, scales
+        self.standardise, self.detection, self.top_fraction = standardise, detection, top_fraction
+        self.draws, self.first_draw = draws, first_draw
+        self.settings = {name: getattr(self, name) for name in (
+            "t", "patch", "contamination", "draws", "first_draw", "top_fraction", *READINGS)}
+        for name, allowed in READINGS.items():
+            self.require(self.settings[name] in allowed, f"{name} is {self.settings[name]!r}; allowed: {allowed}")
+        self.require(draws >= 1 and first_draw >= 0, f"draws is {draws!r} from {first_draw!r}; allowed: 1 or more from 0")
+        self.require(exists(self.settings), "input 'scaled' draws no noise, so there is no residual and nothing to "
+                                            "average; use map 'noise' and one draw")
+        if patch is None and self.noise_predictor.features is not None:
+            self.patch = GRID_PATCH
+        self.candidates = self._candidates(choose, common) if choose else []
+        self._read_as(0)
+
+    def _candidates(self, choose: dict[str, list], common: dict) -> list["Readings"]:
+        """A detector for every combination that exists of the values to choose from."""
+        for name, values in choose.items():
+            self.require(name in self.settings and isinstance(values, list) and len(values) > 0,
+                         f"choose has {name!r}: {values!r}; give a list of values for one of {', '.join(self.settings)}")
+        combinations = [self.settings | dict(zip(choose, values, strict=True))
+                        for values in itertools.product(*choose.values())]
+        return [Readings(**one, **common) for one in combinations if exists(one)]
+
+    def _read_as(self, candidate: int) -> None:
+        """Take over the settings of a candidate, if there are any."""
+        self.candidate_ = candidate
+        if self.candidates:
+            for name in self.settings:
+                setattr(self, name, getattr(self.candidates[candidate], name))
+
+    @property
+    def nfe(self) -> int:
+        return self.draws
+
+    def evidence_map(self, x_0: Tensor) -> Tensor:
+        """n (or n - e) over x_0 [N, C, H, W], the mean over the draws; same shape."""
+        mean = torch.zeros_like(x_0)
+        for draw in range(self.first_draw, self.first_draw + self.draws):
+            e = self.noise_predictor.noise(x_0, self.seed, draw) if self.input == "noised" else torch.zeros_like(x_0)
+            n = self.noise_map(x_0, e)
+            mean = mean + (n - e if self.map == "residual" else n) / self.draws
+        return mean
+
+    def maps(self, images: Tensor) -> Tensor:
+        """The evidence of images, its norm over the channels of each scale: [N, G, H', W'], G = 1 for joint scales."""
+        n = self.evidence_map(self.noise_predictor.encode(images))
+        evidence = sobel_magnitude(n) if self.evidence == "sobel" else n.abs()
+        groups = self.noise_predictor.groups if self.scales == "apart" else [evidence.shape[1]]
+        return torch.stack([channel_norm(part) for part in evidence.split(groups, dim=1)], dim=1)
+
+    def features(self, maps: Tensor) -> Tensor:
+        """The two numbers of every scale, [N, 2 G]."""
+        return torch.cat([self.feature(one) for one in maps.unbind(1)], dim=1)
+
+    def fit(self, normal: ImageSet) -> None:
+        if len(self.candidates) > 1:
+            with self.noise_predictor.remembering():
+                self._read_as(separation(self.candidates, normal))
+        self.fit_batches(lambda: (to_unit(batch.to(self.device)) for batch in normal.batches(8)))
+
+    def fit_batches(self, batches: Callable[[], Iterable[Tensor]]) -> None:
+        """Fit on normal images [N, C, H, W] in [-1, 1], batches of one size each, which may be asked for twice."""
+        maps = Batchwise(batches, self.maps)
+        if self.standardise == "position":
+            self.mean_, self.deviation_ = position_statistics(maps)
+        if self.detection != "top":
+            features = torch.cat([self.features(self._standardised(one)) for one in maps])
+            if self.detection == "forest":
+                self.forest_ = Forest.fit(features, self.contamination, self.seed).to(self.device)
+            else:
+                self.normal_ = Mahalanobis.fit(features.log())
+
+    def _standardised(self, maps: Tensor) -> Tensor:
+        return (maps - self.mean_) / self.deviation_ if self.standardise == "position" else maps
+
+    def predict(self, images: Tensor) -> Prediction:
+        maps = self._standardised(self.maps(images))
+        anomaly_map, decision = maps.mean(1), None
+        if self.detection == "forest":
+            score = self.forest_.score(self.features(maps))
+            decision = self.forest_.decide(score)
+        elif self.detection == "normal":
+            score = self.normal_.distance(self.features(maps).log())
+        else:
+            score = top_mean(anomaly_map, self.top_fraction)
+        return Prediction(score, smooth(resized(anomaly_map, images.shape[2:]), self.smoothing), decision)
+
+    def chosen(self) -> dict:
+        return {name: getattr(self, name) for name in self.settings
+                if len({getattr(one, name) for one in self.candidates}) > 1}
+
+    def state(self) -> dict[str, Tensor]:
+        state = {"candidate": torch.tensor(self.candidate_)}
+        if self.standardise == "position":
+            state |= {"position.mean": self.mean_, "position.deviation": self.deviation_}
+        if self.detection == "forest":
+            state |= super().state()
+        elif self.detection == "normal":
+            state |= {"normal.mean": self.normal_.mean, "normal.whitening": self.normal_.whitening}
+        return state
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        self._read_as(int(state["candidate"]))
+        if self.standardise == "position":
+            self.mean_, self.deviation_ = state["position.mean"], state["position.deviation"]
+        if self.detection == "forest":
+            super().restore(state)
+        elif self.detection == "normal":
+            self.normal_ = Mahalanobis(state["normal.mean"], state["normal.whitening"])
+
+
+def exists(settings: dict) -> bool:
+    """Whether there is such a reading: without drawn noise there is no residual, and nothing to average."""
+    return settings["input"] != "scaled" or settings["map"] == "noise" and settings["draws"] == 1
+
+
+class Batchwise:
+    """make(batch) of every batch, kept until `room` numbers are used, then made anew each time: memory does not
+    grow."""
+
+    def __init__(self, batches: Callable[[], Iterable[Tensor]], make: Callable[[Tensor], Tensor], room: int = 2**24):
+        self.batches, self.make, self.room = batches, make, room
+        self._kept: dict[int, Tensor] = {}
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for index, batch in enumerate(self.batches()):
+            value = self._kept.get(index)
+            if value is None:
+                value = self.make(batch)
+                if value.numel() <= self.room:
+                    self.room -= value.numel()
+                    self._kept[index] = value
+            yield value
