@@ -78,7 +78,6 @@ COST_COLUMNS = (
     ("prediction", "NFE × it [ms]", "predicted: NFE × it, and other networks [ms]"),
     ("prediction", "measured/predicted", "measured/predicted"),
     ("once", "cold start [s]", "cold start [s]"),
-    ("energy", "per image [J]", "energy per image [J]"),
 )
 MAIN_LEGEND = (
     "± is half the width of the 95 % bootstrap interval over test images, stratified by label; its two ends are in "
@@ -109,14 +108,14 @@ COST_LEGEND = (
     "tiles, and the frozen features and other networks once, each timed alone in the same rounds; measured/predicted "
     "is the median over rounds, ± half its 95 % interval.",
     "Cold start: from the first byte of the detector's files to its first prediction, in a process of its own, imports "
-    "left out. Energy: of all that the device does meanwhile, where it has a counter.",
+    "left out.",
 )
 KEY = ["dataset", "category", "method"]
 MAIN_TABLE = [*KEY, "metric", "mean", "ci_low", "ci_high", "n_seeds"]
 # Parts of a prediction, and what predicts its latency; a method may lack each.
 COSTS = ["tiling_ms", "features_ms", "noise_predictor_ms", "other_network_ms", "rest_ms", "evaluation_ms",
          "predicted_ms", "measured_to_predicted", "measured_to_predicted_low", "measured_to_predicted_high",
-         "cold_start_s", "energy_j"]
+         "cold_start_s"]
 TIMING_TABLE = [*KEY, "device", "batch_size", "latency_ms_median", "latency_ms_p90", "latency_ms_p99", "latency_ms_max",
                 "latency_samples", "ratio_to", "ratio", "ratio_low", "ratio_high", "images_per_s",
                 "images_per_s_by_batch", "nfe", "parameters", "gflops", "peak_memory_mb", "training_images",
@@ -508,8 +507,7 @@ def cost_blocks(records: Sequence[dict], methods: Sequence[str] = (),
         group = [record for record in records if (record["dataset"], record["category"]) == (dataset, category)]
         sizes = sorted({int(size) for record in group for size in record["images_per_s_by_batch"]})
         columns = [*COST_COLUMNS, *(("images/s at batch", str(size), f"images/s at batch {size}") for size in sizes)]
-        block = Block(f"{dataset}/{category}: where the time goes", _energy_caption(group), _nfe_warnings(group),
-                      columns)
+        block = Block(f"{dataset}/{category}: where the time goes", [], _nfe_warnings(group), columns)
         cells = {record["method"]: _cost_cells(record, sizes) for record in group}
         blocks.append(_fill(block, methods, cells, {}, labels or {}))
     return blocks
@@ -625,11 +623,6 @@ def _nfe_warnings(records: Sequence[dict]) -> list[str]:
     """A line per method that evaluates its noise predictor more or less often than it says."""
     return [f"Warning: {one['method']} says NFE {one['nfe']:g}, {one['evaluations']:g} evaluations were counted."
             for one in records if one.get("evaluations") and one["evaluations"] != one["nfe"]]
-
-
-def _energy_caption(records: Sequence[dict]) -> list[str]:
-    notes = dict.fromkeys(record.get("energy_note") for record in records)
-    return [f"Energy: {'; '.join(note for note in notes if note)}."] if any(notes) else []
 
 
 def _timing_caption(records: Sequence[dict]) -> tuple[list[str], list[str]]:
