@@ -11,8 +11,8 @@ from PIL import Image
 from scipy import ndimage
 
 from radar import config as configuration
-from radar.data import btad, check, folder, kolektorsdd, manifest, mtd, mvtec_ad, visa
-from radar.data.listing import UNKNOWN, held_out
+from radar.data import UNKNOWN, btad, check, folder, kolektorsdd, mtd, mvtec_ad, visa
+from radar.data.listing import held_out
 from radar.files import ROOT
 
 
@@ -48,7 +48,7 @@ def parts(tmp_path) -> Path:
 
 
 def report_of(top: Path) -> check.Report:
-    return check.check(top, manifest.listing(top))
+    return check.check(top, check.listing_of(top))
 
 
 def told(top: Path, level: str = "error") -> list[str]:
@@ -67,7 +67,7 @@ def test_reading_in_several_processes_tells_the_same(parts):
     for number in range(5, 80):
         save(parts / f"train/good/{number:03d}.png", noise(100 + number, size=8))
     (parts / "train/good/050.png").write_bytes(b"GIF89a")
-    alone, together = (check.check(parts, manifest.listing(parts), workers) for workers in (1, 3))
+    alone, together = (check.check(parts, check.listing_of(parts), workers) for workers in (1, 3))
     assert alone.rows == together.rows and alone.problems == together.problems and len(alone.of("error")) == 1
 
 
@@ -158,7 +158,7 @@ def test_the_same_picture_in_training_and_test_is_found_whatever_the_file(parts)
     [line] = told(parts)
     assert line == ("test/good/000.png: the same picture as train/good/003.png, which is learnt from; "
                     "remove one of them")
-    published = manifest.listing(parts)
+    published = check.listing_of(parts)
     published.published = True
     report = check.check(parts, published)
     assert not report.of("error") and "the same picture" in report.of("warning")[0].line
@@ -295,7 +295,7 @@ def test_visa(tmp_path):
     assert rows_of(listing) == {
         "candle/Data/Images/Normal/0000.JPG": ("train", "", ""), "candle/Data/Images/Normal/0001.JPG": ("test", "", ""),
         "candle/Data/Images/Anomaly/000.JPG": ("test", "anomaly", "candle/Data/Masks/Anomaly/000.png")}
-    table, report = manifest.build(tmp_path, listing)  # its masks hold 1, 2, 3 ...: no warning
+    table, report = check.build(tmp_path, listing)  # its masks hold 1, 2, 3 ...: no warning
     assert (table["mask_from"] == 1).all() and not report.problems
     (tmp_path / "split_csv/1cls.csv").unlink()
     [problem] = visa.listing(tmp_path, "candle", {}).problems
@@ -368,7 +368,7 @@ def test_a_folder_without_labels_is_learnt_from_and_scored_as_a_whole(tmp_path):
     for number in range(6):
         save(tmp_path / f"day{number % 2}/{number}.jpg", noise(number))
     assert folder.kind(tmp_path) == "unlabelled" and not folder.has_labels(tmp_path)
-    table, report = manifest.build(tmp_path)
+    table, report = check.build(tmp_path)
     assert not report.problems and table["split"].value_counts().to_dict() == {"train": 6, "test": 6}
     assert (table.loc[table["split"] == "test", "label"] == UNKNOWN).all()
 

@@ -16,7 +16,7 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
 
-from radar.data import elpv, manifest, printed, texture
+from radar.data import check, elpv, manifest, printed, texture
 from radar.data.layout import LayoutWriter
 from radar.files import ROOT, sha256
 
@@ -28,7 +28,7 @@ def settings_of(source: str) -> dict:
 
 
 def build(folder: Path) -> pd.DataFrame:
-    return manifest.build(folder)[0]
+    return check.build(folder)[0]
 
 
 def pixels(path: Path) -> np.ndarray:

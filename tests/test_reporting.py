@@ -82,8 +82,7 @@ def write_run(root: Path, pair: str, method: str, seed: int, manifest: pd.DataFr
             "ratio_high": 1.7, "images_per_s": 123.4, "images_per_s_by_batch": {"1": 100.0, "8": 123.4},
             "tiling_ms": 0.5, "features_ms": None, "noise_predictor_ms": 8.0, "other_network_ms": None, "rest_ms": 1.0,
             "evaluation_ms": 8.1, "predicted_ms": 8.1, "measured_to_predicted": 1.23, "cold_start_s": 0.321,
-            "measured_to_predicted_low": 1.2, "measured_to_predicted_high": 1.3, "energy_j": None,
-            "energy_note": "no counter",
+            "measured_to_predicted_low": 1.2, "measured_to_predicted_high": 1.3,
             "nfe": 1, "parameters": None if method == "pca" else 1_500_000, "gflops": 0.0, "peak_memory_mb": 300.0,
             "image_shape": [1, SIDE, SIDE], "training_images": None if method == "pca" else 9600, "training_s": 51.5}))
 
@@ -271,7 +270,7 @@ def test_latex_is_escaped_and_balanced(tree):
 def test_timing_table_has_exactly_its_columns(tree):
     files = tables.run_files(tree / "results", DATASETS, METHODS, [0], "timing.json")[0]
     table = tables.timing_table(files)
-    assert list(table) == tables.TIMING_TABLE and table["energy_j"].isna().all()
+    assert list(table) == tables.TIMING_TABLE
     assert json.loads(table["images_per_s_by_batch"][0]) == {"1": 100.0, "8": 123.4}
     assert table["parameters"].isna().sum() == 2 and table["parameters"].dropna().tolist() == [1_500_000] * 4
     text = tables.timing_markdown(tables.timing_blocks(tables.read_timings(files), METHODS))

@@ -1,7 +1,6 @@
 """Timing: rounds and their ratios, percentiles, and where the time of a prediction goes."""
 
 import time
-from itertools import product
 
 import numpy as np
 import pytest
@@ -12,11 +11,14 @@ from baselines.ddpm import DDPM
 from baselines.diffusionad import DiffusionAD
 from baselines.invad import InvAD
 from baselines.pca import PCA
+from radar.commands.bench import overhead
+from radar.diffusion.predictor import NoisePredictor
 from radar.evaluation.cost import cost_of
-from radar.evaluation.energy import EnergyMeter, energy_meter
 from radar.evaluation.rounds import TAIL, in_turns, latency, median_interval, turns, within_rounds
 from radar.evaluation.timing import cores_of_others, peak_memory, predict_uint8, processor_seconds, time_detectors
+from radar.method.detector import MethodError
 from radar.method.radar import RADAR
+from tests.conftest import FEATURES, PREDICTOR, Tensors
 
 # Rounds
 
@@ -78,20 +80,22 @@ def test_what_others_use_is_told_from_what_is_ones_own():
     assert cores_of_others(before, processor_seconds(), time.monotonic() - started) >= 0
     # of 30 processor seconds in 10 s this process used 12
     assert cores_of_others((100.0, 5.0), (130.0, 17.0), 10.0) == pytest.approx(1.8)
-    assert cores_of_others(None, (1.0, 1.0), 1.0) is None
 
 
 # Where the time goes
 
 
 @pytest.fixture(scope="module")
-def detectors(trivial_set, trained_predictors):
-    images, *_ = trivial_set
-    pixels, features = trained_predictors["pixels"], trained_predictors["features"]
+def detectors(trivial_set):
+    """Untrained: what a network has learnt does not change what it costs."""
+    normal = Tensors(trivial_set[1])
+    pixels, features = NoisePredictor(PREDICTOR, 1), NoisePredictor(FEATURES, 1)
+    features.training_batches(normal, 1)  # which takes the standardisation
     made = {"radar": RADAR(noise_predictor=pixels), "ddpm": DDPM(noise_predictor=pixels, chain_steps=4),
-            "ddim": InvAD(noise_predictor=pixels), "invad": InvAD(noise_predictor=features), "pca": PCA()}
+            "ddim": InvAD(noise_predictor=pixels), "invad": InvAD(noise_predictor=features), "pca": PCA(),
+            "radar_features": RADAR(noise_predictor=features)}
     for detector in made.values():
-        detector.fit(images)
+        detector.fit(normal)
     return made
 
 
@@ -103,7 +107,7 @@ def test_the_parts_are_within_the_whole_and_the_evaluations_are_the_nfe(detector
         assert cost.evaluations == detector.nfe, name
         assert 0 < sum(cost.parts.values()) <= cost.whole
         assert ("noise_predictor" in cost.parts) == (detector.nfe > 0)
-        assert ("features" in cost.parts) == (name == "invad")
+        assert ("features" in cost.parts) == (name in ("invad", "radar_features"))
         assert cost.milliseconds()["rest_ms"] >= 0
     # nothing of the watching stays behind
     before, after = (predict_uint8(detectors["radar"], normal[:2])[0] for _ in range(2))
@@ -114,7 +118,7 @@ def test_networks_of_one_architecture_and_input_are_timed_once(detectors, trivia
     _, normal, *_ = trivial_set
     with torch.inference_mode():
         keys = {name: cost_of(detectors[name], lambda name=name: predict_uint8(detectors[name], normal[:1]),
-                              0.05).alone["noise_predictor"][0] for name in ("radar", "ddpm", "invad")}
+                              0.05).alone()["noise_predictor"][0] for name in ("radar", "ddpm", "invad")}
     assert keys["radar"] == keys["ddpm"] != keys["invad"]
 
 
@@ -146,23 +150,11 @@ def test_the_peak_of_a_call_comes_with_its_result():
     assert kept.sum() == 25_000_000 and peak > 4 * 25_000_000
 
 
-# Energy
-
-
-def test_an_energy_counter_that_starts_anew_is_followed(tmp_path):
-    for package, name in product((0, 1), ("name", "energy_uj", "max_energy_range_uj")):
-        folder = tmp_path / f"intel-rapl:{package}"
-        folder.mkdir(exist_ok=True)
-        (folder / name).write_text({"name": f"package-{package}\n", "energy_uj": "7000000\n",
-                                    "max_energy_range_uj": "10000000\n"}[name])
-    meter = energy_meter(torch.device("cpu"), tmp_path)
-    before = meter.read()
-    (tmp_path / "intel-rapl:0/energy_uj").write_text("9500000\n")
-    (tmp_path / "intel-rapl:1/energy_uj").write_text("1000000\n")  # went round
-    assert before == [7, 7] and meter.joules(before, meter.read()) == pytest.approx(2.5 + 4)
-    assert isinstance(meter, EnergyMeter)
-
-
-def test_a_machine_without_a_counter_says_so(tmp_path):
-    with pytest.raises(OSError, match="has no counter of the processor's energy"):
-        energy_meter(torch.device("cpu"), tmp_path)
+def test_a_prediction_is_compared_with_the_bare_network_on_the_tiles_of_its_x_0(detectors, trivial_set):
+    _, normal, *_ = trivial_set
+    for name, tiles in (("radar", 9), ("radar_features", 1)):  # 32 px in squares of 16 every 8 px; one feature map
+        result = overhead(detectors[name], normal[:1], repeats=2)
+        assert result["tiles"] == tiles and 0 < result["network_ms"] and 0 < result["ratio"], name
+    for name in ("ddpm", "pca"):
+        with pytest.raises(MethodError, match="give a detector of NFE 1"):
+            overhead(detectors[name], normal[:1], repeats=1)

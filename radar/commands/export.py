@@ -16,12 +16,16 @@ from radar.files import atomic
 from radar.images.map_archive import read_maps, read_scale
 
 
+def main(run: Path, out: Path) -> int:
+    print(f"{export_maps(run, out)} maps: {out}")
+    return 0
+
+
 def export_maps(run: Path, out: Path) -> int:
     """Write the maps of results/<dataset>/<category>/<method>/seed<k>; returns how many.
 
     Raises ValueError or OSError, in one line, if the run has no maps, or two images the same name and defect.
     """
-    run, out = Path(run), Path(out)
     if not (run / "maps.npz").is_file():
         raise ValueError(f"{run} holds no maps.npz; give results/<dataset>/<category>/<method>/seed<k>")
     category, table = run.parts[-3], manifest.read(run.parent.parent / "manifest.csv")

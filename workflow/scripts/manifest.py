@@ -5,7 +5,8 @@ import json
 import sys
 from pathlib import Path
 
-from radar.data import check, manifest
+from radar.data import check
+from radar.data.manifest import DatasetError
 from radar.files import atomic, write_json
 
 if __name__ == "__main__":
@@ -19,21 +20,21 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     name = "/".join(arguments.out.parts[-3:-1])
     try:
-        listing = manifest.listing(arguments.folder, arguments.source, arguments.category, arguments.settings)
-        table, report = manifest.build(arguments.folder, listing, arguments.workers, name)
-    except manifest.DatasetError as error:
+        listing = check.listing_of(arguments.folder, arguments.source, arguments.category, arguments.settings)
+        table, report = check.build(arguments.folder, listing, arguments.workers, name)
+    except DatasetError as error:
         shown = error.problems[:40]
         print(*shown, sep="\n", file=sys.stderr)
         # the last line is what a failed run ends with
         rest = len(error.problems) - 1
         more = f"; and {rest} more: {Path(sys.executable)} -m radar check {name} shows all" if rest else ""
         sys.exit(f"{name}: {shown[0]}{more}")
+    warnings = report.of("warning")
     write_json(arguments.out.with_name("check.json"), {
-        "images": len(table), "warnings": [problem.line for problem in report.of("warning")],
-        "summary": check.summary(report.of("warning"))})
+        "images": len(table), "warnings": [problem.line for problem in warnings], "summary": check.summary(warnings)})
     with atomic(arguments.out) as temporary:
         table.to_csv(temporary, index=False)
-    for line in check.lines(report.of("warning"), of_a_kind=3):
+    for line in check.lines(warnings, of_a_kind=3):
         print(line)
     print(f"{name}: " + ", ".join(f"{n} {split}" for split, n in table["split"].value_counts().items())
-          + f"; {check.summary(report.of('warning'))}")
+          + f"; {check.summary(warnings)}")

@@ -15,14 +15,8 @@ import torch
 
 from radar.data import manifest
 from radar.devices import choose_device, prepare_torch
-from radar.evaluation.timing import (
-    cold_start,
-    cores_of_others,
-    device_name,
-    import_networks,
-    processor_seconds,
-    time_detectors,
-)
+from radar.evaluation.cold_start import cold_start, import_networks
+from radar.evaluation.timing import cores_of_others, device_name, processor_seconds, time_detectors
 from radar.files import provenance, write_json
 from radar.images.image_set import image_set
 from radar.method.detector import MethodError, load
@@ -44,7 +38,7 @@ if __name__ == "__main__":
         shapes = pd.Series([tuple(test.uint8(i).shape) for i in range(min(len(test), 64))])
         shape = shapes.mode().iloc[0]
         import_networks(path.parent for path in arguments.detectors)
-        first = test.uint8(shapes.index[shapes == shape][0])[None]
+        first = test.uint8(shapes.index[shapes == shape][0])[None].numpy()
         cold = {path: cold_start(path.parent, arguments.device, threads, first) for path in arguments.detectors}
 
         device = choose_device(arguments.device)

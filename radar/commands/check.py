@@ -1,0 +1,38 @@
+"""Reading every image of a dataset, of several, or of any folder, and telling all that is wrong with them."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+from radar import config as configuration
+from radar.data import check
+from radar.data.manifest import DatasetError
+
+LABELS = {0: "normal", 1: "defective", -1: "without label"}
+
+
+def main(dataset: str, data_root: str, workers: int | None) -> int:
+    """0 if the data can be used, else 1. Raises ConfigurationError or DatasetError if there are none."""
+    if workers is None:
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = True
+    for name, origin in _origins(dataset, data_root).items():
+        origin.check()
+        listing = check.listing_of(Path(origin.folder), origin.source, origin.category, origin.settings)
+        report = check.check(Path(origin.folder), listing, workers, name)
+        counts = Counter((row["split"], LABELS[row["label"]]) for row in report.rows)
+        print(*check.lines(report.problems), sep="\n", end="\n" * bool(report.problems))
+        images = ", ".join(f"{count} {split} {label}" for (split, label), count in sorted(counts.items()))
+        print(f"{name}: {images or 'no image'}; {check.summary(report.problems)}")
+        usable &= not report.of("error")
+    return 0 if usable else 1
+
+
+def _origins(dataset: str, data_root: str) -> dict[str, configuration.Origin]:
+    if Path(dataset).is_dir():
+        settings = configuration.origin("folder/x", "").settings
+        return {dataset: configuration.Origin(dataset, "folder", "", settings, False)}
+    known = {path.stem for path in (configuration.CONFIG / "datasets").glob("*.yaml")}
+    if "/" in dataset and dataset.partition("/")[0] not in known:
+        raise DatasetError([f"no folder {dataset}: correct the path, or name a dataset"])
+    return {name: configuration.origin(name, data_root) for name in configuration.expand_datasets([dataset])}
