@@ -1,4 +1,4 @@
-"""python -m radar: check data, score photographs, export maps, plan a run, measure what a prediction costs."""
+"""python -m radar: check data, score photographs, export maps, plan a run, compare runs, time a prediction."""
 
 import argparse
 import os
@@ -26,6 +26,10 @@ COMMANDS: dict[str, tuple[str, dict[str, dict]]] = {
     "plan": ("jobs, arithmetic, device-hours and disk of a run", {
         "--configfile": {"type": Path, "help": "over config/config.yaml, e.g. config/paper.yaml"},
         "--tflops": {"type": float, "required": True, "help": "that the device sustains, e.g. 60"}}),
+    "compare": ("two runs beside each other, with paired differences", {
+        "first": {"help": "name of a run, or its folder, also of another checkout"},
+        "second": {"help": "the same; differences are second minus first"},
+        "--out": {"type": Path, "help": "CSV file with every metric"}}),
     "bench": ("whole predictions against the bare network passes over the same tiles", {
         "--detector": {"type": Path, "required": True, "help": "a detector of NFE 1, e.g. .../radar/seed0"},
         "--size": {"type": int, "default": 128, "help": "side of the test image in px (default 128)"},

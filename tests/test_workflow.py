@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from radar import code
 from radar.diffusion.training import exclusive
 from tests.conftest import TRAINING, grain
 

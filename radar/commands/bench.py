@@ -7,12 +7,12 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from radar.devices import choose_device, prepare_torch
 from radar.evaluation.cost import synchronise
 from radar.evaluation.rounds import in_turns, within_rounds
 from radar.evaluation.timing import predict_uint8
 from radar.images.image_set import to_unit
 from radar.method.detector import Detector, MethodError, load
-from radar.method.scoring import choose_device, prepare_torch
 
 
 def main(detector: Path, size: int, batch: int, repeats: int, threads: int, device: str) -> int:

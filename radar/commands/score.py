@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
+from radar.devices import choose_device, prepare_torch
 from radar.images.image_set import to_unit
 from radar.images.overlay import write_decisions, write_overlay
 from radar.images.photos import SUFFIXES, read_image
 from radar.method.detector import MethodError, load
-from radar.method.scoring import choose_device, prepare_torch
 from radar.progress import progress
 
 

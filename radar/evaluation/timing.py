@@ -26,7 +26,7 @@ parameters, gflops (per image, two per multiply-add; convolutions, matrix produc
 import os
 import platform
 import resource
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path

@@ -4,10 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from radar.report.arguments import reporting_parser
+
 from radar.config import ConfigurationError
 from radar.files import atomic
 from radar.report import ablation, claims, tables
-from radar.report.arguments import reporting_parser
 from radar.report.claim_config import read_claims, read_published
 
 

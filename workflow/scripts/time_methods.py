@@ -29,6 +29,7 @@ if __name__ == "__main__":
     parser.add_argument("--settings", type=json.loads, required=True, help="the timing of the config, as JSON")
     parser.add_argument("--longest-side", type=int, required=True, help="0 = images keep their size")
     parser.add_argument("--device", required=True)
+    parser.add_argument("--out", type=Path, required=True, help="results/runs/<run>/timing/<dataset>/<category>.json")
     arguments = parser.parse_args()
     settings = arguments.settings
     threads = min(settings["threads"], os.cpu_count() or 1)
@@ -44,26 +45,23 @@ if __name__ == "__main__":
         device = choose_device(arguments.device)
         prepare_torch(threads)
         images = torch.stack([test.uint8(i) for i in shapes.index[shapes == shape][:32]])
-        loaded = {str(path): load(path.parent, device) for path in arguments.detectors}
-        detectors = {name: detector for name, (detector, _) in loaded.items()}
+        loaded = [load(path.parent, device) for path in arguments.detectors]
+        detectors = {description["name"]: detector for detector, description in loaded}
         before, started = processor_seconds(), time.monotonic()
         timings = time_detectors(detectors, images, batch_sizes=settings["batch_sizes"], repeats=settings["repeats"],
                                  seconds=settings["seconds"])
         others = cores_of_others(before, processor_seconds(), time.monotonic() - started)
     except (MethodError, OSError, RuntimeError) as error:
         sys.exit(str(error))
-    for path in arguments.detectors:
-        dataset, category, method, seed = path.parts[-5:-1]
-        timing = timings[str(path)]
-        trained = loaded[str(path)][1]["training"] or {}
-        write_json(path.with_name("timing.json"), {
-            "dataset": dataset, "category": category, "method": method, "seed": int(seed.removeprefix("seed")),
-            "device": device, "device_name": device_name(device), "threads": torch.get_num_threads(),
-            "cores_of_others": others,  # on average, while the methods took turns
-            "image_shape": list(shape), **timing, "ratio_to": Path(timing["ratio_to"]).parts[-3],
-            "cold_start_s": cold[path],
-            "training_images": trained.get("images"), "training_s": trained.get("seconds"),
-            "provenance": provenance(settings, detector=path, manifest=arguments.manifest),
-        })
-        print(f"{dataset}/{category} {method}: {timing['latency_ms_median']:.1f} ms an image alone, "
-              f"{timing['images_per_s']:.1f} images/s in batches of {timing['batch_size']}")
+    methods = {}
+    for path, (_, description) in zip(arguments.detectors, loaded, strict=True):
+        name, trained = description["name"], description["training"] or {}
+        methods[name] = timings[name] | {"cold_start_s": cold[path], "training_images": trained.get("images"),
+                                         "training_s": trained.get("seconds")}
+        print(f"{name}: {timings[name]['latency_ms_median']:.1f} ms an image alone, "
+              f"{timings[name]['images_per_s']:.1f} images/s in batches of {timings[name]['batch_size']}")
+    write_json(arguments.out, {
+        "device": device, "device_name": device_name(device), "threads": torch.get_num_threads(),
+        "cores_of_others": others,  # on average, while the methods took turns
+        "image_shape": list(shape), "methods": methods,
+        "provenance": provenance(settings, manifest=arguments.manifest)})
