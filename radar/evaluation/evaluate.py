@@ -91,8 +91,9 @@ def _match(scores: pd.DataFrame, manifest: pd.DataFrame, split: str) -> pd.DataF
     """The manifest's rows of a split, in its order, with the columns score and own_decision."""
     for name, table, columns in (("scores", scores, ("path", "split", "score", "own_decision")),
                                  ("manifest", manifest, ("path", "split", "label", "defect", "severity", "mask"))):
-        if missing := [column for column in columns if column not in table]:
-            raise ValueError(f"{name}: no column '{missing[0]}'")
+        for column in columns:
+            if column not in table:
+                raise ValueError(f"{name}: no column '{column}'")
     rows = manifest[manifest["split"] == split].set_index("path")
     scored = scores[scores["split"] == split].set_index("path")
     if rows.empty:
@@ -144,7 +145,7 @@ def _histograms(maps: Path, test: pd.DataFrame, data_root: Path,
         mask = None
         if anomalous[path]:
             mask_from = int(test.at[path, "mask_from"]) if "mask_from" in test else 128
-            mask = _read_mask(data_root / test.at[path, "mask"], anomaly_map.shape, mask_from)
+            mask = _read_mask(data_root / str(test.at[path, "mask"]), anomaly_map.shape, mask_from)
         if anomaly_map.shape != (shape := _scored_shape(data_root / path, longest_side)):
             raise ValueError(f"{maps}: the map of {path} is {anomaly_map.shape}, its image was scored at {shape}")
         try:
