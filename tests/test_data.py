@@ -129,9 +129,14 @@ def test_layout_refuses_what_does_not_fit(tmp_path, arguments):
 # Printed surfaces
 
 
-def test_printed_has_the_stated_images(printed_folder):
-    table = build(printed_folder)
-    settings = settings_of("printed")
+def small_printed(**changes) -> dict:
+    return settings_of("printed") | {"size": 64, "train_normal": 3, "test_normal": 2, "test_per_defect": 1} | changes
+
+
+def test_printed_has_the_stated_images(tmp_path):
+    settings = small_printed(test_per_defect=2)
+    printed.prepare("all", tmp_path, settings)
+    table = build(tmp_path)
     assert (table["split"] == "train").sum() == settings["train_normal"]
     assert ((table["split"] == "test") & (table["label"] == 0)).sum() == settings["test_normal"]
     counts = table[table["label"] == 1].groupby(["defect", "severity"]).size()
@@ -164,6 +169,7 @@ def test_printed_defects_grow_with_severity(defect):
     assert change[0] < change[1] < change[2]
 
 
+@pytest.mark.full
 def test_sobel_energy_does_not_solve_printed(printed_folder):
     def features(image: np.ndarray) -> list[float]:
         image = image.astype(float)
@@ -178,6 +184,7 @@ def test_sobel_energy_does_not_solve_printed(printed_folder):
     assert roc_auc_score(test["label"], -forest.score_samples(test["features"].tolist())) < 0.75
 
 
+@pytest.mark.full
 def test_pca_reconstruction_does_not_solve_printed(printed_folder):
     side, step = 16, 4
 
@@ -204,6 +211,7 @@ def test_pca_reconstruction_does_not_solve_printed(printed_folder):
     assert roc_auc_score(test["label"], [score(pixels(printed_folder / path)) for path in test["path"]]) < 0.9
 
 
+@pytest.mark.full
 def test_printed_defects_show_to_who_knows_the_strands(printed_folder):
     """Taking the median along the strands finds most defects, but not all: detectable, and not trivial."""
 
@@ -222,10 +230,6 @@ def test_printed_defects_show_to_who_knows_the_strands(printed_folder):
     by_severity = [roc_auc_score(part["label"], part["score"]) for part in (
         test[(test["label"] == 0) | (test["severity"] == severity)] for severity in (1, 2, 3))]
     assert by_severity[0] < by_severity[1] < by_severity[2]
-
-
-def small_printed(**changes) -> dict:
-    return settings_of("printed") | {"size": 64, "train_normal": 3, "test_normal": 2, "test_per_defect": 1} | changes
 
 
 def test_printed_is_reproducible_and_follows_its_seed(tmp_path):
@@ -335,8 +339,8 @@ def test_elpv_asks_for_no_more_cells_than_there_are(tmp_path):
 
 
 def test_command_names_what_it_does_not_know():
-    for source, category, expected in (("metal", "all", "unknown source 'metal'"),
-                                       ("printed", "x", "unknown category 'x'")):
+    for source, category, expected in (("metal", "all", "configuration: unknown dataset 'metal'"),
+                                       ("printed", "x", "configuration: dataset 'printed' has no category 'x'")):
         done = subprocess.run([sys.executable, "-m", "radar.data", "prepare", source, category], cwd=ROOT, text=True,
                               capture_output=True)
         assert done.returncode == 2
@@ -368,8 +372,8 @@ def test_a_changed_pixel_changes_one_row(user_folder):
     assert before.loc[before["sha256"] != after["sha256"], "path"].tolist() == ["train/good/002.png"]
 
 
-def test_manifest_survives_writing_and_reading(printed_folder, tmp_path):
-    table = build(printed_folder)
+def test_manifest_survives_writing_and_reading(gravel_folder, tmp_path):
+    table = build(gravel_folder)
     table.to_csv(tmp_path / "manifest.csv", index=False)
     pd.testing.assert_frame_equal(manifest.read(tmp_path / "manifest.csv"), table)
 

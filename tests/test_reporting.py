@@ -280,9 +280,9 @@ def test_timing_table_has_exactly_its_columns(tree):
     assert " ".join(cell.replace(" ", "") for cell in shown.split("|")[2:13]) == row
     assert f"ratio to {METHODS[0]}" in text
     costs = tables.timing_markdown(tables.cost_blocks(tables.read_timings(files), METHODS))
-    assert "Energy: no counter." in costs and "images/s at batch 8" in costs
+    assert "images/s at batch 8" in costs
     [shown, *_] = [line for line in costs.splitlines() if line.startswith("| pca")]
-    row = "0.500 – 8.00 – 1.00 8.10 8.10 1.23±0.0500 0.321 – 100 123"
+    row = "0.500 – 8.00 – 1.00 8.10 8.10 1.23±0.0500 0.321 100 123"
     assert " ".join(cell.replace(" ", "") for cell in shown.split("|")[2:-1]) == row
 
 

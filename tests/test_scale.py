@@ -1,8 +1,11 @@
 """What lets a run grow: maps and statistics that are not kept in memory, GPUs that are shared, maps for other tools."""
 
+import re
 import subprocess
 import sys
+import tracemalloc
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +13,15 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from scipy import ndimage
 from sklearn.covariance import ledoit_wolf as sklearn_ledoit_wolf
 
 from radar import config as configuration
 from radar.commands import plan
 from radar.commands.export import export_maps
 from radar.data import check
+from radar.data.listing import Listing, row
 from radar.devices import claim
-from radar.evaluation import bench, bench_images
 from radar.evaluation.bootstrap import resample_weights
 from radar.evaluation.metrics import PIXEL_METRICS, PixelHistograms, pixel_metrics
 from radar.files import ROOT
@@ -25,6 +29,7 @@ from radar.images.map_archive import MapWriter, read_maps, read_scale
 from radar.method.detector import build
 from radar.method.moments import Moments, ledoit_wolf
 from radar.method.readings import Batchwise
+from tests.conftest import grain
 
 # Maps
 
@@ -106,11 +111,21 @@ def test_export_writes_what_mvtecs_evaluation_reads(tmp_path):
 # Pixel metrics of many maps
 
 
-def coarse_and_exact(count: int = 60, exact: int = 2000) -> tuple[PixelHistograms, PixelHistograms]:
+def coarse_and_exact(count: int = 60, exact: int = 2000, side: int = 48) -> tuple[PixelHistograms, PixelHistograms]:
+    """The same smooth random maps, half of them with one to three round defects, counted in bins and exactly."""
+    rng, (y, x) = np.random.default_rng(0), np.mgrid[:side, :side]
+    fields = [ndimage.gaussian_filter(rng.standard_normal((side, side)), side / 64) * side / 16 for _ in range(16)]
     pair = PixelHistograms(exact=exact), PixelHistograms()
-    for one in bench.maps_and_masks(count, 48):
+    for i in range(count):
+        anomaly_map = np.roll(fields[i % 16], rng.integers(side, size=2), (0, 1)) + 0.1 * rng.standard_normal()
+        mask = np.zeros((side, side), bool)
+        if i >= count // 2:
+            for _ in range(rng.integers(1, 4)):
+                top, left, radius = *rng.integers(side, size=2), rng.integers(2, side // 8)
+                mask |= (y - top) ** 2 + (x - left) ** 2 < radius**2
+            anomaly_map = anomaly_map + rng.uniform(0, 2) * mask
         for histograms in pair:
-            histograms.add(*one)
+            histograms.add(anomaly_map.astype(np.float16), mask)
     return pair
 
 
@@ -124,16 +139,89 @@ def test_metrics_of_many_maps_are_exact_and_their_draws_close():
         assert np.abs(ours[name] - theirs[name]).max() < 0.1 * theirs[name].std()
 
 
-def test_memory_of_many_maps_stays_at_some_kilobytes_each():
-    coarse, exact = coarse_and_exact(count=40)
-    size = [sum(array.nbytes for image in histograms._images for array in image[:5]) for histograms in (coarse, exact)]
-    assert size[0] < 40 * 16_000
+@pytest.mark.parametrize("count", [40, pytest.param(4000, marks=pytest.mark.full)])
+def test_memory_of_many_maps_stays_at_some_kilobytes_each(count):
+    coarse, _ = coarse_and_exact(count)
+    assert sum(array.nbytes for image in coarse._images for array in image[:5]) < count * 16_000
     assert max(len(image.used) for image in coarse._images) <= PixelHistograms.BINS
 
 
-def test_the_exact_aupro_is_that_of_the_plain_loop():
-    result = bench.against_the_loop(count=8, side=40)
-    assert result["difference"] < 1e-6 and 0.1 < result["exact"] < 0.99
+# Memory that does not grow with the number of images
+
+
+def traced_peak(function) -> int:
+    """Bytes that NumPy and Python had at most during a call."""
+    tracemalloc.start()
+    function()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_the_check_keeps_some_kilobytes_of_a_picture_and_reading_maps_keeps_one(tmp_path):
+    rng, side = np.random.default_rng(0), 400
+    pictures = [rng.integers(256, size=(side, side), dtype=np.uint8) for _ in range(60)]
+    for i, picture in enumerate(pictures):
+        Image.fromarray(picture).save(tmp_path / f"{i}.png", compress_level=0)
+    write(tmp_path / "maps.npz", [picture.astype(np.float32) for picture in pictures])
+
+    def peak_of_check(count: int) -> int:
+        listing = Listing([row(f"{i}.png", "test" if i % 2 else "train") for i in range(count)])
+        return traced_peak(lambda: check.check(tmp_path, listing))
+
+    assert (peak_of_check(60) - peak_of_check(20)) / 40 < side**2 / 3  # thumbnails, not pictures
+    assert traced_peak(lambda: [None for _ in read_maps(tmp_path / "maps.npz")]) < 10 * 2 * side**2
+
+
+STEPS = """
+import resource, sys
+from pathlib import Path
+import torch
+from radar.data import check, manifest
+from radar.diffusion.predictor import NoisePredictor
+from radar.diffusion.training import train
+from radar.images.image_set import ImageSet
+from radar.images.map_archive import MapWriter
+from radar.method.radar import RADAR
+from radar.method.scoring import prepare_torch, score_images
+from tests.conftest import PREDICTOR, TRAINING
+
+step, folder = sys.argv[1], Path(sys.argv[2])
+prepare_torch(1)
+if step == "check":
+    check.build(folder / "data", workers=2)[0].to_csv(folder / "manifest.csv", index=False)
+else:
+    table = manifest.read(folder / "manifest.csv")
+    normal, test = (ImageSet(folder / "data", table.loc[table["split"] == split, "path"], 1, cache_bytes=2**20)
+                    for split in ("train", "test"))  # the caches are full with few images
+if step == "train":
+    predictor = NoisePredictor(PREDICTOR, 1)
+    batches = predictor.training_batches(normal, 8)
+    train(predictor.network, predictor.loss, batches, TRAINING | {"images": 800}, 0, folder, {}, step)
+    predictor.save(folder, {})
+elif step == "score":
+    detector = RADAR(noise_predictor=NoisePredictor.load(folder))
+    detector.fit(normal)
+    with MapWriter(folder / "maps.npz", test.paths) as writer:
+        score_images(detector, test, method="radar", description=step, writer=writer)
+print(max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+"""
+
+
+@pytest.mark.full
+def test_checking_training_and_scoring_need_no_more_memory_for_ten_times_the_images(tmp_path):
+    peaks = {}
+    for count in (200, 2000):
+        rng = np.random.default_rng(0)
+        for place, share in (("train/good", count // 2), ("test/good", count // 4), ("test/spot", count // 4)):
+            (tmp_path / f"{count}/data" / place).mkdir(parents=True)
+            for i in range(share):
+                image = grain(rng, defect=place == "test/spot", size=64)[0]
+                Image.fromarray(image).save(tmp_path / f"{count}/data" / place / f"{i}.png")
+        command = [sys.executable, "-c", STEPS]
+        peaks[count] = [int(subprocess.run([*command, step, tmp_path / str(count)], cwd=ROOT, stdout=subprocess.PIPE,
+                                           check=True).stdout) for step in ("check", "train", "score")]
+    assert np.divide(peaks[2000], peaks[200]).max() < 1.1, peaks
 
 
 # Statistics that do not keep what they have seen
@@ -171,24 +259,16 @@ def test_what_does_not_fit_is_made_again():
 def test_near_duplicates_are_the_same_whatever_the_block(monkeypatch):
     """A copy in the last block is found, and the likeliest twin of all blocks is named."""
     rng = np.random.default_rng(0)
-    facts = {f"{name}{i}": check.Facts(thumbnail=rng.standard_normal(check.THUMBNAIL**2).astype(np.float16))
-             for name in ("train", "test") for i in range(9)}
-    copy = facts["train7"].thumbnail
-    facts["test2"] = check.Facts(thumbnail=(copy + 0.3 * rng.standard_normal(copy.shape)).astype(np.float16))
-    facts["test5"] = check.Facts(thumbnail=copy)
+    thumbnails = {f"{name}{i}": rng.standard_normal(check.THUMBNAIL**2).astype(np.float16)
+                  for name in ("train", "test") for i in range(9)}
+    copy = thumbnails["train7"]
+    thumbnails |= {"test2": (copy + 0.3 * rng.standard_normal(copy.shape)).astype(np.float16), "test5": copy}
     train, test = ([f"{name}{i}" for i in range(9)] for name in ("train", "test"))
-    whole = check.near_duplicates(test, train, facts)
+    whole = check.near_duplicates(test, train, thumbnails)
     assert [pair[:2] for pair in whole] == [("test2", "train7"), ("test5", "train7")]
     monkeypatch.setattr(check, "BLOCK", 4)
-    assert check.near_duplicates(test, train, facts) == [
+    assert check.near_duplicates(test, train, thumbnails) == [
         (path, twin, pytest.approx(likeness)) for path, twin, likeness in whole]
-
-
-def test_the_benchmark_of_many_images_checks_trains_and_scores_them_all(tmp_path):
-    bench_images.write_tree(tmp_path / "data", 80)
-    done = {name: bench_images.step(name, tmp_path)["images"] for name in bench_images.STEPS}
-    assert done == {"check": 80, "train": 40, "score": 40}
-    assert len(list(read_maps(tmp_path / "maps.npz"))) == 40
 
 
 # GPUs
@@ -225,19 +305,32 @@ def test_the_plan_counts_a_convolution_and_a_training_step():
 
 
 def test_counts_of_a_dataset_that_is_not_there_are_the_published_ones():
-    train, test = zip(*(plan.counts(f"mvtec_ad/{name}", "data/raw") for name in ("tile", "wood")), strict=True)
+    train, test = zip(*(plan.counts(f"mvtec_ad/{name}") for name in ("tile", "wood")), strict=True)
     assert train == (242, 242) and test == (115, 115)  # 3629 and 1725 of 15 categories
 
 
 def test_the_paper_run_has_the_papers_network_and_its_work_is_counted_without_computing_it():
     config = plan.read_config(ROOT / "config/paper.yaml")
     predictors = configuration.expand_predictors(config)
-    simplex = plan.of_predictor(predictors["simplex"])
-    assert simplex["parameters"] == 120_249_859  # as derived in test_diffusionad, of the code of both papers
-    assert simplex["training"] == pytest.approx(3 * simplex["evaluation"], rel=0.01)
+    simplex = plan.of_predictor(plan.on_meta(predictors["simplex"]))
+    assert simplex.parameters == 120_249_859  # as derived in test_diffusionad, of the code of both papers
+    assert simplex.training == pytest.approx(3 * simplex.evaluation, rel=0.01)
     assert predictors["simplex"]["noise"] == "simplex" and predictors["pixels"]["noise"] == "gaussian"
     assert predictors["pixels"]["training"]["precision"] == "bfloat16"
-    detector = build(configuration.read_method("diffusionad_paper", predictors), seed=0, device="meta")
-    own = plan.of_own_networks(detector)
-    assert own["parameters"] == 120_249_859 + 28_373_569
-    assert own["evaluation"] > simplex["evaluation"]  # the segmentation network comes on top
+    own = plan.of_own_networks(build(configuration.read_method("diffusionad_paper", predictors), seed=0, device="meta"))
+    assert own.parameters == 120_249_859 + 28_373_569
+    assert own.evaluation > simplex.evaluation  # the segmentation network comes on top
+
+
+def test_a_plan_adds_up_what_is_trained_and_scored():
+    config = plan.read_config(None) | {"datasets": ["mvtec_ad/tile", "mvtec_ad/wood"], "methods": ["radar", "pca"],
+                                       "seeds": [0, 1]}
+    text = plan.plan(config, Counter(fit_and_score=8), tflops=1e-3)
+    assert text.startswith("2 datasets, 2 methods, 2 seeds: 484 training, 230 test images\n8 jobs still to run: 8 x ")
+    rows = {line[:34].strip(): [float(one) for one in line[34:].split()[-2:]] for line in text.splitlines()[4:6]}
+    assert list(rows) == ["train pixels", "fit and score radar"] and "pca" not in text.partition("hours\n")[2]
+    hours = float(re.search(r"PFLOP: ([\d.]+) device-hours", text)[1])
+    assert hours == pytest.approx(sum(row[1] for row in rows.values()), abs=0.11)
+    work = plan.of_predictor(plan.on_meta(configuration.expand_predictors(config)["pixels"]))
+    images = config["training"]["images"]
+    assert rows["train pixels"][1] == pytest.approx(4 * images * work.training / 1e9 / 3600, abs=0.011)

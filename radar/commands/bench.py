@@ -1,6 +1,7 @@
 """A whole prediction against the bare network passes over the same tiles: what the reading of the noise costs."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -33,8 +34,9 @@ def overhead(detector: Detector, images: Tensor, repeats: int) -> dict:
     per tile (NFE 1)."""
     predictor = detector.noise_predictor
     if predictor is None or detector.nfe != 1:
-        raise MethodError(f"bench compares a prediction with one pass of its noise predictor; {type(detector).__name__} "
-                          f"has NFE {detector.nfe}: give a detector of NFE 1, e.g. .../radar/seed0")
+        raise MethodError(f"bench compares a prediction with one pass of its noise predictor, and "
+                          f"{type(detector).__name__} has NFE {detector.nfe}: give a detector of NFE 1, e.g. "
+                          ".../radar/seed0")
     x_0 = predictor.encode(to_unit(images.to(detector.device)))
     tiles = predictor.tiling(x_0).split(x_0)
 
@@ -42,7 +44,7 @@ def overhead(detector: Detector, images: Tensor, repeats: int) -> dict:
         predictor.eps(tiles, 1)
         synchronise(detector.device)
 
-    calls = {"whole": lambda: predict_uint8(detector, images), "network": bare}
+    calls: dict[str, Callable[[], object]] = {"whole": lambda: predict_uint8(detector, images), "network": bare}
     for call in calls.values():
         call()
     taken = in_turns(calls, dict.fromkeys(calls, (1, 1)), repeats)

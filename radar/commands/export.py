@@ -38,8 +38,8 @@ def export_maps(run: Path, out: Path) -> int:
             raise ValueError(f"{name}: another test image has the same name and defect, {target}; rename one of them")
         written.add(target)
         image = Image.fromarray(anomaly_map.astype(np.float32) * scale)
-        if image.size != (row["width"], row["height"]):
-            image = image.resize((row["width"], row["height"]), Image.Resampling.BILINEAR)
+        if image.size != (size := (int(row["width"]), int(row["height"]))):
+            image = image.resize(size, Image.Resampling.BILINEAR)
         with atomic(target) as temporary:
             image.save(temporary)
     return len(written)

@@ -2,8 +2,8 @@
 
 Jobs are counted by Snakemake's dry run. Arithmetic is counted, not estimated: PyTorch's FLOP counter goes once through
 every network that is trained, forward and backward, and through every prediction's networks. Hours are that arithmetic
-over the rate that the device sustains. Reading images, statistics and the evaluation on the CPU are not in the hours. (A
-multiplication with its addition counts as two.)
+over the rate that the device sustains. Reading images, statistics and the evaluation on the CPU are not in the hours.
+(A multiplication with its addition counts as two.)
 """
 
 import re
@@ -71,7 +71,8 @@ def counts(name: str) -> tuple[int, int]:
         return len(splits) - splits.count("test"), splits.count("test")
     about = configuration.read_dataset(name.partition("/")[0])
     if about.images:
-        return tuple(round(about.images[split] / len(about.categories)) for split in ("train", "test"))
+        share = len(about.categories)
+        return round(about.images["train"] / share), round(about.images["test"] / share)
     of = Counter(about.settings)
     return (of["train_normal"] + of["calibration_normal"],
             of["test_normal"] + of["test_defective"] + 18 * of["test_per_defect"])
@@ -84,8 +85,8 @@ def of_predictor(predictor: NoisePredictor) -> Work:
     network = predictor.network.requires_grad_(True)
     training = flops(lambda: predictor.loss(square, torch.Generator().manual_seed(0)).backward())
     evaluation, features = flops(lambda: predictor.eps(square, 10)), 0
-    if predictor.features is not None:
-        features = flops(lambda: predictor.features(torch.zeros(1, 3, SIDE, SIDE, device="meta")))
+    if (frozen := predictor.features) is not None:
+        features = flops(lambda: frozen(torch.zeros(1, 3, SIDE, SIDE, device="meta")))
     return Work(training + features, evaluation, features, sum(one.numel() for one in network.parameters()))
 
 
@@ -117,9 +118,9 @@ def plan(config: dict, counted: Counter[str], tflops: float) -> str:
     rows = [(f"train {name}", one.parameters, one.training * settings[name]["training"]["images"] * runs)
             for name, one in work.items()]  # of each: trained parameters, FLOPs
     for name, method in methods.items():
-        shared = method.get("noise_predictor")
+        shared = method.get("noise_predictor") or ""
         detector = build(method, seed=0, device="meta", noise_predictor=predictors.get(shared))
-        one, tiles = work.get(shared), settings.get(shared, method.get("settings"))
+        one, tiles = work.get(shared), settings.get(shared) or method.get("settings", {})
         if "training" in method:
             one, images = of_own_networks(detector), (config["training"] | method["training"])["images"]
             rows.append((f"train {name}", one.parameters, one.training * images * runs))
@@ -136,6 +137,7 @@ def plan(config: dict, counted: Counter[str], tflops: float) -> str:
         f"{'':34}{'parameters [M]':>16}{'PFLOP':>12}{'hours':>10}",
         *(f"{name:34}{f'{parameters / 1e6:.1f}' if parameters else '':>16}{operations / 1e15:>12.1f}"
           f"{operations / tflops / 3.6e15:>10.2f}" for name, parameters, operations in rows), "",
-        f"together {total / 1e15:.0f} PFLOP: {total / tflops / 3.6e15:.1f} device-hours at {tflops:.3g} TFLOP/s sustained",
+        f"together {total / 1e15:.0f} PFLOP: {total / tflops / 3.6e15:.1f} device-hours at {tflops:.3g} TFLOP/s "
+        "sustained",
         f"disk: {2 * side**2 * test * len(methods) * seeds / 2**30:.1f} GiB of maps, {weights / 2**30:.1f} GiB of "
         "weights; images are read where they lie"])

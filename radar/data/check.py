@@ -252,14 +252,16 @@ def _duplicates(folder: Path, listing: Listing, facts: dict[str, Facts]) -> list
     same = [level("the same in training and test",
                   f"{folder / path}: the same picture as {twin}, which is learnt from; remove one of them")
             for path, twin in twins.items()]
-    near = near_duplicates([path for path in test if path not in twins], train, facts)
+    thumbnails = {path: one.thumbnail for path, one in facts.items() if one.thumbnail is not None}
+    near = near_duplicates([path for path in test if path not in twins], train, thumbnails)
     return same + [warning("nearly the same in training and test",
                            f"{folder / path}: nearly the same picture as {twin}, which is learnt from (correlation "
                            f"{likeness:.3f}); look at both")
                    for path, twin, likeness in near]
 
 
-def near_duplicates(test: Sequence[str], train: Sequence[str], facts: dict[str, Facts]) -> list[tuple[str, str, float]]:
+def near_duplicates(test: Sequence[str], train: Sequence[str],
+                    thumbnails: dict[str, np.ndarray]) -> list[tuple[str, str, float]]:
     """(test image, training image most like it, correlation) of those that correlate at least NEAR.
 
     What the pictures have in common, the mean thumbnail of the training images, is taken away first: photographs of
@@ -267,11 +269,11 @@ def near_duplicates(test: Sequence[str], train: Sequence[str], facts: dict[str, 
     """
     if len(train) < 3:
         return []
-    common = sum(facts[path].thumbnail.astype(np.float64) for path in train) / len(train)
+    common = sum((thumbnails[path].astype(np.float64) for path in train), np.zeros(THUMBNAIL**2)) / len(train)
 
     def details(paths: Sequence[str]) -> np.ndarray:
         """[N, THUMBNAIL ** 2] of mean 0 and norm 1; without any detail (below a tenth of a grey level) it stays 0."""
-        rows = (np.stack([facts[path].thumbnail for path in paths]) - common).astype(np.float32)
+        rows = (np.stack([thumbnails[path] for path in paths]) - common).astype(np.float32)
         rows -= rows.mean(1, keepdims=True)
         norm = np.linalg.norm(rows, axis=1, keepdims=True)
         return np.where(norm > 0.1 * THUMBNAIL, rows / np.maximum(norm, 1e-12), 0)

@@ -41,11 +41,11 @@ def pixel_samples(histograms: PixelHistograms | None, weights: NDArray, aupro_li
 
 def interval(samples: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     """Percentile interval (low, high) of samples [draws]. NaN draws are left out; (NaN, NaN) if none remains."""
-    samples = np.asarray(samples, np.float64)
-    samples = samples[~np.isnan(samples)]
-    if samples.size == 0:
+    values = np.asarray(samples, np.float64)
+    values = values[~np.isnan(values)]
+    if values.size == 0:
         return float("nan"), float("nan")
-    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

@@ -107,7 +107,7 @@ class Cost:
             part = "noise_predictor" if len(args) > 1 else "other_network"
         else:
             identity, part = args[0].backbone, "features"
-        if part == "noise_predictor":  # of hundreds of evaluations the first is kept, and a call may reach into the next
+        if part == "noise_predictor":  # of hundreds of evaluations the first is kept; a call may reach into the next
             left = max(1, self._tiles) - self._rows
             self._rows += len(args[0])
             if left <= 0:

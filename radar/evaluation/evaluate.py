@@ -46,7 +46,6 @@ def evaluate(scores: pd.DataFrame, maps: Path | None, manifest: pd.DataFrame, da
     if calibration["label"].any():
         raise ValueError("manifest: the calibration split holds anomalous images")
     score, label = test["score"].to_numpy(), test["label"].to_numpy().astype(bool)
-    unlabelled = bool((test["label"] == UNKNOWN).any())
 
     rate = settings["false_positive_rate"]
     threshold = conformal_threshold(calibration["score"], rate)
@@ -54,12 +53,8 @@ def evaluate(scores: pd.DataFrame, maps: Path | None, manifest: pd.DataFrame, da
     own_decision = _own_decision(test["own_decision"])
     record = {"threshold": threshold, "false_positive_rate": rate, "n_calibration": len(calibration),
               "calibration_too_small": too_few(len(calibration), rate)}
-    if unlabelled:
-        label = np.zeros(len(test), bool)  # whatever: only the names of the metrics are wanted
-        names = [*image_metrics(score, label), *_measured(decision_metrics(decision, label)),
-                 *decision_metrics(decision, label, "own_"), *PIXEL_METRICS]
-        counts = {"n_test_normal": 0, "n_test_anomalous": 0, "n_test_unlabelled": len(test)}
-        return record | counts | {"metrics": dict.fromkeys(names), "by_defect": []}, {}
+    if (test["label"] == UNKNOWN).any():
+        return record | _without_labels(len(test)), {}
     histograms, order = (None, None) if maps is None else _histograms(Path(maps), test, Path(data_root), longest_side)
 
     metrics = image_metrics(score, label) | _measured(decision_metrics(decision, label))
@@ -87,12 +82,22 @@ def evaluate(scores: pd.DataFrame, maps: Path | None, manifest: pd.DataFrame, da
     return record, samples
 
 
+def _without_labels(count: int) -> dict:
+    """The rest of the record of `count` test images without labels: every metric is None."""
+    nothing = np.zeros(1, bool)  # whatever: only the names of the metrics are wanted
+    names = [*image_metrics(nothing, nothing), *_measured(decision_metrics(nothing, nothing)),
+             *decision_metrics(nothing, nothing, "own_"), *PIXEL_METRICS]
+    return {"n_test_normal": 0, "n_test_anomalous": 0, "n_test_unlabelled": count, "metrics": dict.fromkeys(names),
+            "by_defect": []}
+
+
 def _match(scores: pd.DataFrame, manifest: pd.DataFrame, split: str) -> pd.DataFrame:
     """The manifest's rows of a split, in its order, with the columns score and own_decision."""
     for name, table, columns in (("scores", scores, ("path", "split", "score", "own_decision")),
                                  ("manifest", manifest, ("path", "split", "label", "defect", "severity", "mask"))):
-        if missing := [column for column in columns if column not in table]:
-            raise ValueError(f"{name}: no column '{missing[0]}'")
+        for column in columns:
+            if column not in table:
+                raise ValueError(f"{name}: no column '{column}'")
     rows = manifest[manifest["split"] == split].set_index("path")
     scored = scores[scores["split"] == split].set_index("path")
     if rows.empty:
@@ -144,7 +149,7 @@ def _histograms(maps: Path, test: pd.DataFrame, data_root: Path,
         mask = None
         if anomalous[path]:
             mask_from = int(test.at[path, "mask_from"]) if "mask_from" in test else 128
-            mask = _read_mask(data_root / test.at[path, "mask"], anomaly_map.shape, mask_from)
+            mask = _read_mask(data_root / str(test.at[path, "mask"]), anomaly_map.shape, mask_from)
         if anomaly_map.shape != (shape := _scored_shape(data_root / path, longest_side)):
             raise ValueError(f"{maps}: the map of {path} is {anomaly_map.shape}, its image was scored at {shape}")
         try:

@@ -21,10 +21,8 @@ EIGHT_CONNECTED = np.ones((3, 3), int)
 # One [draws, K] array of a chunk holds this many numbers at most (8 MB); about ten are alive at a time.
 CHUNK = 2**20
 
-Metric = float | Array
 
-
-def image_metrics(score: ArrayLike, label: ArrayLike, weights: NDArray | None = None) -> dict[str, Metric]:
+def image_metrics(score: ArrayLike, label: ArrayLike, weights: NDArray | None = None) -> dict:
     """image_auroc, image_ap and image_f1_max_oracle of scores [N] (higher = more anomalous) and labels [N] (1 = so)."""
     score, label = np.asarray(score, np.float64), np.asarray(label, bool)
     values, column = np.unique(-score, return_inverse=True)
@@ -36,7 +34,7 @@ def image_metrics(score: ArrayLike, label: ArrayLike, weights: NDArray | None = 
 
 
 def decision_metrics(decision: ArrayLike, label: ArrayLike, prefix: str = "",
-                     weights: NDArray | None = None) -> dict[str, Metric]:
+                     weights: NDArray | None = None) -> dict:
     """accuracy, precision, recall, f1 and false_positive_rate of decisions [N] (True = anomalous), names prefixed.
 
     By convention precision is 0 when nothing is decided anomalous. Precision, recall and F1 are NaN without an
@@ -134,10 +132,10 @@ class PixelHistograms:
             self._images = [_binned(one, self._bin_of) for one in self._images]
         self.__dict__.pop("matrices", None)
 
-    def totals(self) -> tuple[Array, Array, Array, int]:
-        """Normal and anomalous pixels, overlap and number of regions of all images together; the first three
-        [65536]."""
-        return *self._total, sum(image.n_regions for image in self._images)
+    def totals(self) -> tuple[Array, Array, Array, Array]:
+        """Normal and anomalous pixels, overlap (each [1, 65536]) and regions ([1]) of all images together."""
+        normal, anomalous, overlap = self._total[:, None]
+        return normal, anomalous, overlap, np.array([sum(image.n_regions for image in self._images)], float)
 
     @cached_property
     def matrices(self) -> Histograms:
@@ -156,7 +154,7 @@ class PixelHistograms:
         shape = (len(self._images), group[used].max() + 1)
 
         def matrix(name: str, columns: NDArray, start: NDArray, kind: type) -> csr_array:
-            values = np.concatenate([getattr(image, name) for image in self._images]).astype(kind)
+            values: NDArray = np.concatenate([getattr(image, name) for image in self._images]).astype(kind)
             result = csr_array((values, group[columns], start.astype(np.int32)), shape)  # it is worked on in place
             result.sum_duplicates()
             result.eliminate_zeros()
@@ -195,7 +193,7 @@ def descending_rank(values: NDArray[np.float16]) -> NDArray[np.int64]:
 
 
 def pixel_metrics(histograms: PixelHistograms | None, aupro_limit: float = 0.3,
-                  weights: NDArray | None = None) -> dict[str, Metric | None]:
+                  weights: NDArray | None = None) -> dict:
     """pixel_auroc, pixel_ap, pixel_f1_max_oracle and pixel_aupro (FPR <= aupro_limit), over all thresholds.
 
     FPR counts the normal pixels of all images together, PRO is the mean over the regions of all images. `weights` are
@@ -205,12 +203,10 @@ def pixel_metrics(histograms: PixelHistograms | None, aupro_limit: float = 0.3,
     if histograms is None:
         return dict.fromkeys(PIXEL_METRICS)
     if weights is None:
-        normal, anomalous, overlap, n_regions = histograms.totals()
-        counts = normal[None], anomalous[None], overlap[None], np.array([n_regions], float)
-        return _join([_of_pixels(*counts, aupro_limit)], "pixel_", None)
+        return _join([_of_pixels(*histograms.totals(), aupro_limit)], "pixel_", None)
     normal, anomalous, overlap, n_regions = histograms.matrices
 
-    def of(weights: NDArray) -> dict[str, Metric]:
+    def of(weights: NDArray) -> dict:
         return _join([_of_pixels(w @ normal, w @ anomalous, w @ overlap, w @ n_regions, aupro_limit)
                       for w in _chunks(weights, normal.shape)], "pixel_", weights)
 
@@ -236,6 +232,6 @@ def _chunks(weights: NDArray | None, shape: tuple[int, int]) -> Iterator[Array]:
         yield weights[start:start + step].astype(np.float64)
 
 
-def _join(chunks: list[dict[str, Array]], prefix: str, weights: NDArray | None) -> dict[str, Metric]:
+def _join(chunks: list[dict[str, Array]], prefix: str, weights: NDArray | None) -> dict:
     joined = {prefix + name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
     return joined if weights is not None else {name: float(value[0]) for name, value in joined.items()}

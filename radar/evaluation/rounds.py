@@ -8,12 +8,14 @@ import math
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from statistics import median
+from typing import TypeVar
 
 import numpy as np
 
 TAIL = 100  # samples from which on a 99th percentile is given: with fewer it would be the maximum or made up
 
 Sample = tuple[int, float]  # round, seconds
+Key = TypeVar("Key", bound=Hashable)
 
 
 def turns(expected: float, rounds: int, repeats: int, seconds: float) -> tuple[int, int]:
@@ -26,10 +28,10 @@ def turns(expected: float, rounds: int, repeats: int, seconds: float) -> tuple[i
     return max(1, calls), 2 if rounds * expected > 2 * seconds else 1
 
 
-def in_turns(calls: dict[Hashable, Callable[[], object]], plan: dict[Hashable, tuple[int, int]],
-             rounds: int) -> dict[Hashable, list[Sample]]:
+def in_turns(calls: dict[Key, Callable[[], object]], plan: dict[Key, tuple[int, int]],
+             rounds: int) -> dict[Key, list[Sample]]:
     """(round, seconds) of each call, made in rounds as `plan` says (see turns); each round starts with another one."""
-    taken: dict[Hashable, list[Sample]] = {name: [] for name in calls}
+    taken: dict[Key, list[Sample]] = {name: [] for name in calls}
     order = list(calls)
     for index in range(rounds):
         first = index % len(order) if order else 0
@@ -67,8 +69,8 @@ def within_rounds(ours: Iterable[Sample], theirs: Iterable[Sample]) -> tuple[flo
 
     Both are from the same moments, so that a drift of the machine's speed cancels.
     """
-    ours, theirs = round_medians(ours), round_medians(theirs)
-    values = [ours[index] / theirs[index] for index in sorted(ours.keys() & theirs.keys())]
+    first, second = round_medians(ours), round_medians(theirs)
+    values = [first[index] / second[index] for index in sorted(first.keys() & second.keys())]
     return median(values), *median_interval(values), len(values)
 
 

@@ -85,7 +85,7 @@ def time_detectors(detectors: dict[str, Detector], images: Tensor, *, batch_size
     first = next(iter(detectors))
     results = {}
     for name, detector in detectors.items():
-        best = max(throughput[name], key=throughput[name].get)
+        best = max(throughput[name], key=throughput[name].__getitem__)
         networks = {part: round_medians(samples[key]) for part, (key, _) in alone_of[name].items()}
         results[name] = {
             **latency(samples[name]), "ratio_to": first,

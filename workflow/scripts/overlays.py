@@ -27,8 +27,8 @@ if __name__ == "__main__":
         scale = read_scale(run / "maps.npz")
         for name, anomaly_map in read_maps(run / "maps.npz"):
             image = read_image(arguments.data / name, description["channels"], description["longest_side"])
-            found = anomaly_map.astype(np.float32) * scale
-            write_overlay(temporary, Path(name), image, found, description["map_threshold"])
+            write_overlay(temporary, Path(name), image, anomaly_map.astype(np.float32) * scale,
+                          description["map_threshold"])
         shutil.rmtree(run / "overlays", ignore_errors=True)
         temporary.rename(run / "overlays")
         scored = zip(scores["path"], scores["score"], strict=True)
