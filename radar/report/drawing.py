@@ -110,8 +110,10 @@ def entitle(figure: Figure, lines: Iterable[str], legend: Sequence[Artist] = ())
         height, legend, lines = 0.2, (), ["Nothing to show.", *lines]
     text = "\n".join(textwrap.fill(line, int(19 * width)) for line in lines)
     figure.suptitle(text, x=0.01, ha="left", fontsize=7, color="#333333")
-    rows = math.ceil(sum(0.45 + 0.058 * len(str(one.get_label())) for one in legend) / (0.9 * width))
+    rows = 0
     if legend:
+        longest = max(len(str(one.get_label())) for one in legend)
+        rows = math.ceil(len(legend) / max(1, int(width / (0.55 + 0.056 * longest))))
         figure.legend(handles=legend, loc="outside lower center", ncols=math.ceil(len(legend) / rows), handlelength=2.6)
     figure.set_figheight(height + 0.12 * (text.count("\n") + 1) + 0.16 * rows)
     return figure
@@ -181,7 +183,7 @@ def spread(anchors: NDArray, sizes: NDArray, bars: NDArray, frame: NDArray) -> N
     x1, y1) or lies over a label, a marker or a line where there is another place; over `bars` [N, 4] if it must.
     """
     n = len(anchors)
-    marks, boxes, offsets = np.c_[anchors - 4, anchors + 4], np.full((n, 4), np.inf), np.zeros((n, 2))
+    marks, boxes, offsets = np.c_[anchors - 6, anchors + 6], np.full((n, 4), np.inf), np.zeros((n, 2))
     lines = np.full((n, ALONG.size // len(REACH), 4), np.inf)
     for _ in range(6):
         before = offsets.copy()

@@ -15,9 +15,6 @@ from matplotlib.patches import Patch
 
 from radar.report import compare, format
 from radar.report.drawing import (
-    COLUMN as COLUMN,
-)
-from radar.report.drawing import (
     FAMILIES,
     LINES,
     NEUTRAL,
@@ -32,9 +29,6 @@ from radar.report.drawing import (
     panels,
     style_of,
     styled,
-)
-from radar.report.drawing import (
-    save as save,
 )
 from radar.report.load import KEY, InputError, Run, read_csv
 
@@ -94,11 +88,11 @@ def timing(run: Run, timing: pd.DataFrame) -> Figure:
         parts = ours[list(PARTS)].astype(float)
         shares = parts.div(parts.sum(axis=1) / 100, axis=0)
         shares.plot.barh(stacked=True, ax=upper, color=colours, width=0.8, legend=False)
-        upper.set(xlim=(0, 100), xlabel="share of a prediction [%]")
+        upper.set(xlim=(0, 100), xlabel="share [%]")
         lower.hlines(rows, ours["predicted_ms"], ours["latency_ms_median"], color="#999999", linewidth=0.9)
         lower.scatter(ours["predicted_ms"], rows, 14, marker="D", facecolor="white", edgecolor="#555555", linewidth=0.8)
         lower.scatter(ours["latency_ms_median"], rows, 18, color=[one.colour for one in styles.values()], zorder=3)
-        lower.set(xscale="log", xlabel="latency [ms per image]", xlim=limits)
+        lower.set(xscale="log", xlabel="latency [ms]", xlim=limits)
         log_axis(lower.xaxis)
         name_rows(upper, labels)
         name_rows(lower, labels)
@@ -145,7 +139,7 @@ def roc(run: Run, main: pd.DataFrame, results: pd.DataFrame, partial: bool = Fal
     points = main.pivot(index=KEY, columns="metric", values="mean").reindex(
         columns=["false_positive_rate_measured", "recall"])
     pairs = pairs_of(curves)
-    figure, [axes] = panels(pairs, 2.2, sharey=True, subplot_kw={"box_aspect": 1})
+    figure, [axes] = panels(pairs, 2.2 if len(pairs) <= 6 else 1.6, sharey=True, subplot_kw={"box_aspect": 1})
     for ax, pair in zip(axes, pairs, strict=True):
         ax.plot([0, 1], [0, 1], color="#999999", linewidth=0.6)
         ax.vlines(promised, 0, 1, color="#666666", linewidth=0.8, linestyle=":")
@@ -246,11 +240,11 @@ def ranks(run: Run, ranks: pd.DataFrame) -> Figure:
         level = tested & (np.abs(mean[:, None] - mean) <= first["critical_difference"])
         critical_difference_diagram(
             dict(zip(labels, mean, strict=True)), pd.DataFrame(level, labels, labels).astype(float), ax=ax,
-            cd=first["critical_difference"] if tested else None, color_palette={one.label: one.colour for one in shown},
-            label_props={"fontsize": 7}, label_fmt_left="{label} {rank:.2f} ", label_fmt_right=" {rank:.2f} {label}",
+            color_palette={one.label: one.colour for one in shown}, label_props={"fontsize": 7},
+            label_fmt_left="{label} {rank:.2f} ", label_fmt_right=" {rank:.2f} {label}",
             marker_props={"clip_on": False})
-        test = (f"Friedman's p {format.rounded(first['friedman_p'])}" if tested
-                else "no test: too few datasets, or fewer than five methods")
+        test = (f"CD {format.rounded(first['critical_difference'])}, p of Friedman's test "
+                f"{format.p_value(first['friedman_p'])}" if tested else "too few of them, or of methods, for a test")
         ax.set_title(f"{METRICS[metric]}: {format.count(int(first['n_blocks']), 'dataset')}, {test}", loc="left")
         ax.grid(False)
     return entitle(figure, ["Mean rank over datasets and categories, 1 = best. A thick bar joins methods whose ranks "

@@ -56,10 +56,15 @@ def interval(value: float | None, low: float | None, high: float | None, write=s
 
 def span(values: Iterable[float], write=plain) -> str:
     """One number, or the range of several: 2 to 25."""
-    values = sorted(set(values))
-    return DASH if not values else write(values[0]) if len(values) == 1 else f"{write(values[0])} to {write(values[-1])}"
+    values = sorted({value for value in values if not missing(value)})
+    return " to ".join(dict.fromkeys(map(write, (values[0], values[-1])))) if values else DASH
 
 
 def count(number: int, noun: str) -> str:
     """1 seed, 2 seeds."""
     return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def p_value(value: float | None) -> str:
+    """Two significant digits: 0.012, 3e-08."""
+    return DASH if missing(value) else f"{value:.2g}"

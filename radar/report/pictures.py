@@ -26,8 +26,8 @@ GAP = 4  # px between pictures
 WORDS = {0: "normal", 1: "image\nlabel", -1: "no label"}  # where there is no mask
 WIDTHS = (1400, 1000, 700, 500)  # px of a figure on the page
 RULE = "the first normal test image, and of each defect the first of its middle severity, whatever methods say of it"
-COMMON = "from the 1st to the 99.5th percentile of all test maps of a method"
-OWN = "from the lowest to the highest value of a map"
+COMMON = "colours from the 1st to the 99.5th percentile of all test maps of a method"
+OWN = "colours from the lowest to the highest value of a map"
 
 
 def chosen_images(manifest: pd.DataFrame, most: int = 9) -> pd.DataFrame:
@@ -63,6 +63,8 @@ class Maps:
 
 def maps_of(file: Path, paths: Sequence[str]) -> Maps:
     """The maps of `paths` out of maps.npz, and the range COMMON of all maps in it. Raises InputError."""
+    if not file.is_file():
+        raise InputError(f"{file} is missing: make it with snakemake --cores all")
     wanted, shown, pixels = set(paths), {}, np.zeros(2**16, np.int64)
     try:
         scale = read_scale(file)
@@ -100,7 +102,7 @@ def truth(photo: NDArray, row, data: Path) -> NDArray:
     if not isinstance(row.mask, str):
         return np.full_like(photo, 235)
     mask = Image.fromarray(read_image(data / row.mask, 1)[0]).resize(photo.shape[1::-1], Image.Resampling.NEAREST)
-    region, out = np.asarray(mask) >= row.mask_from, photo.copy()
+    region, out = np.asarray(mask) >= getattr(row, "mask_from", 128), photo.copy()
     out[region] = (0.6 * photo[region] + 0.4 * np.array(OUTLINE)).astype(np.uint8)
     out[edge(region)] = OUTLINE
     return out
@@ -137,7 +139,7 @@ def _page(run: Run, pair: Pair, names: list[str], scales: dict[str, str], most: 
     """A line of pictures per image and scale, a column per method; in further blocks where that makes them larger."""
     styles, data, seed = style_of(run), Path(run.datasets["/".join(pair)]["data"]), run.seeds[0]
     manifest = read_csv(run.results.joinpath(*pair, "manifest.csv"),
-                        ("path", "split", "label", "defect", "severity", "mask", "mask_from"))
+                        ("path", "split", "label", "defect", "severity", "mask"))
     rows = chosen_images(manifest, most)
     files = {name: run.place(pair, name, seed) / "maps.npz" for name in names}
     found = {name: maps_of(file, list(rows["path"])) for name, file in files.items() if file.is_file() or not partial}
@@ -176,9 +178,9 @@ def _page(run: Run, pair: Pair, names: list[str], scales: dict[str, str], most: 
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         ax.grid(False)
-    chosen = f": {RULE}" if (rows["label"] >= 0).all() else ""
+    chosen = RULE if (rows["label"] >= 0).all() else "images from all over the test set"
     missing = [styles[name].label for name in names if name not in found]
-    return entitle(figure, [f"{'/'.join(pair)}, seed {seed}{chosen}.",
+    return entitle(figure, [f"{'/'.join(pair)}, seed {seed}: {chosen}.",
                             f"{'; '.join(f'{place}: {scale}' for place, scale in scales.items())}.",
                             *([f"Not shown, for lack of results: {', '.join(missing)}."] if missing else [])])
 
