@@ -213,7 +213,8 @@ def test_a_roc_curve_is_the_mean_over_seeds_of_sklearns(folder, tmp_path):
         areas.append(roc_auc_score(manifest[scores["path"]], scores["score"]))
     assert np.trapezoid(curves["tpr"], curves["fpr"]) == pytest.approx(np.mean(areas), abs=0.005)
     ax = drawn(folder, "roc").axes[2]
-    main = read_csv(folder / "tables/main.csv").set_index([*KEY, "metric"])["mean"].loc[("elpv", "mono", "pca")]
+    main = read_csv(folder / "tables/main.csv").pivot(index=KEY, columns="metric", values="mean")
+    main = main.loc[("elpv", "mono", "pca")]
     assert (main["false_positive_rate_measured"], main["recall"]) in [
         pytest.approx(tuple(line.get_xydata()[0])) for line in ax.lines if len(line.get_xydata()) == 1]
 

@@ -173,7 +173,8 @@ def name_points(ax: Axes, points: NDArray, ends: NDArray, labels: list[str], col
     for text, size, offset in zip(texts, sizes, offsets, strict=True):
         text.set_position(tuple(offset))
         text.set_in_layout(False)
-        text.arrow_patch.set_visible(np.linalg.norm(np.maximum(np.abs(offset) - size / 2, 0)) > NEAR)
+        if text.arrow_patch and np.hypot(*np.maximum(np.abs(offset) - size / 2, 0)) <= NEAR:
+            text.arrow_patch.set_visible(False)
 
 
 def spread(anchors: NDArray, sizes: NDArray, bars: NDArray, frame: NDArray) -> NDArray:
