@@ -16,7 +16,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from PIL import Image
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from radar.images.map_archive import MapWriter, read_maps
 from radar.report import compare, drawing, figures, pictures
@@ -207,10 +207,13 @@ def test_a_roc_curve_is_the_mean_over_seeds_of_sklearns(folder, tmp_path):
     run = read_run(folder)
     curves = figures.roc_curves(run).set_index(KEY).loc[("elpv", "mono", "pca")]
     manifest = read_csv(run.results / "elpv/mono/manifest.csv").set_index("path")["label"]
-    areas = []
+    areas, steps = [], []
     for seed in run.seeds:
         scores = read_csv(run.place(("elpv", "mono"), "pca", seed) / "scores.csv").query("split == 'test'")
         areas.append(roc_auc_score(manifest[scores["path"]], scores["score"]))
+        rates, found, _ = roc_curve(manifest[scores["path"]], scores["score"])
+        steps.append([found[rates <= rate].max() for rate in curves["fpr"][1:]])  # a staircase, not a slope
+    np.testing.assert_allclose(curves["tpr"], [0, *np.mean(steps, axis=0)])
     assert np.trapezoid(curves["tpr"], curves["fpr"]) == pytest.approx(np.mean(areas), abs=0.005)
     ax = drawn(folder, "roc").axes[2]
     main = read_csv(folder / "tables/main.csv").pivot(index=KEY, columns="metric", values="mean")
@@ -272,6 +275,8 @@ def test_chosen_images_are_the_first_of_the_middle_severity_of_each_defect(folde
     rows = pictures.chosen_images(manifest)
     assert rows["path"].tolist() == ["test/good/0.png", "test/crack/1.png", "test/oil_spill/1.png"]
     assert rows["severity"].tolist()[1:] == [0.5, 0.5] and len(pictures.chosen_images(manifest, 2)) == 2
+    two = pictures.chosen_images(manifest[manifest["severity"] != 1.0])  # the lower of two is the middle
+    assert two["severity"].tolist()[1:] == [0.2, 0.2]
 
 
 def test_the_common_scale_is_of_all_maps_and_the_own_of_one(tmp_path):
