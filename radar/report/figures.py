@@ -128,7 +128,7 @@ def roc_curves(run: Run, partial: bool = False) -> pd.DataFrame:
             if steps:
                 curves.append(pd.DataFrame({"fpr": np.r_[0, grid], "tpr": np.r_[0, np.mean(steps, axis=0)]}).assign(
                     dataset=pair[0], category=pair[1], method=method))
-    return pd.concat(curves)
+    return pd.concat(curves).astype({"fpr": float, "tpr": float})
 
 
 @styled
