@@ -49,7 +49,7 @@ def accuracy_latency(run: Run, main: pd.DataFrame, timing: pd.DataFrame) -> Figu
     points = known.assign(latency=[compare.latency(timing, (row.dataset, row.category), row.method)
                                    for row in known.itertuples()]).dropna(subset="latency")
     pairs, others = pairs_of(points), [pair for pair in run.pairs if pair[0] not in set(known["dataset"])]
-    figure, [axes] = panels(pairs, 2.9, most=3, sharex=True, sharey=True)
+    figure, [axes] = panels(pairs, 3.1, most=3, sharex=True, sharey=True)
     for ax, pair in zip(axes, pairs, strict=True):
         ax.axhline(0.5, color="#999999", linewidth=0.7, linestyle=(0, (1, 2)), zorder=1)
         for row in of(points, pair).itertuples():
@@ -57,10 +57,10 @@ def accuracy_latency(run: Run, main: pd.DataFrame, timing: pd.DataFrame) -> Figu
             ax.errorbar(row.latency, row.mean, yerr=ends, color=style.colour, marker=style.marker, markersize=6,
                         markeredgecolor="white", elinewidth=0.9, alpha=0.95)
         ax.set(xlabel="latency [ms per image]", ylabel="image AUROC" if ax is axes[0] else "", xscale="log", xlim=(
-            points["latency"].min() / 2, points["latency"].max() * 2))
+            points["latency"].min() / 2.5, points["latency"].max() * 2.5))
         log_axis(ax.xaxis)
     for ax in axes[:1]:  # all share it
-        ax.set_ylim(max(-0.02, ax.get_ylim()[0]), min(1.02, ax.get_ylim()[1]))
+        ax.set_ylim(max(-0.02, ax.get_ylim()[0]), min(1.02, ax.get_ylim()[1]) + 0.05)
     entitle(figure, ["Mean image AUROC over seeds, with its 95 % bootstrap interval over test images; median latency "
                      "of one image. Up and left is better.", *absent(run, [*pairs_of(known), *others], points)],
             [Patch(color=colour, label=name) for name, colour in FAMILIES.values()
