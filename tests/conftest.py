@@ -14,7 +14,7 @@ from torch import Tensor
 from radar.diffusion.predictor import NoisePredictor
 from radar.diffusion.training import train
 from radar.images.image_set import ImageSet
-from radar.report.figures import COLUMN, WIDTH
+from radar.report.drawing import COLUMN, WIDTH
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # two processes of two threads would stand in each other's way
     torch.set_num_threads(1)
@@ -63,18 +63,17 @@ FEATURES = {"space": "features", "noise": "gaussian", "backbone": "efficientnet_
             "norm_groups": 4, "predicts": "velocity", "tile_batch": 64}
 
 
-def check_figure(stem: Path) -> None:
-    """TrueType fonts, all embedded; as wide as a column or a page; with the command that rebuilds it."""
+def check_figure(stem: Path, command: str) -> None:
+    """TrueType fonts, all embedded; as wide as a column or a page; with the command that makes it."""
     pdf = b" ".join(stem.with_name(stem.name + ".pdf").read_bytes().split())
     kinds = re.findall(rb"/Type /Font /Subtype /(\w+)", pdf)
     assert kinds and set(kinds) <= {b"Type0", b"CIDFontType2", b"TrueType"}
     assert pdf.count(b"/FontFile2") == pdf.count(b"/Type /FontDescriptor") >= 1
     [width] = re.findall(rb"/MediaBox \[ 0 0 ([\d.]+) ", pdf)
     assert float(width) / 72 in (COLUMN, WIDTH)
-    command = f"Rebuild with: snakemake --cores all results/figures/{stem.name}.pdf"
-    assert f"/Subject ({command})".encode() in pdf
+    assert f"/Subject (Made by {command})".encode() in pdf
     with Image.open(stem.with_name(stem.name + ".png")) as picture:
-        assert picture.text["Description"] == command
+        assert picture.text["Description"] == f"Made by {command}"
 
 
 GRAIN = 15  # standard deviation of the grain, in grey levels

@@ -13,7 +13,7 @@ from radar.evaluation import statistics
 from radar.evaluation.bootstrap import interval, paired_difference
 from radar.evaluation.calibration import conformal_threshold, too_few
 from radar.evaluation.metrics import PixelHistograms, decision_metrics, image_metrics, pixel_metrics
-from radar.report import figures, latex, tables
+from radar.report import drawing, latex, tables
 from radar.report.tables import short
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -113,7 +113,7 @@ def test_the_examples_of_comparisons():
 def test_the_examples_of_cost():
     taken = [10.0] * 18 + [50.0] * 2
     says(f"median {np.median(taken):g} and p90 {np.quantile(taken, 0.9):.0f}", f"wait {1000 * 32 / 200:g} ms")
-    says(f"{figures.COLUMN} or {figures.WIDTH} inches wide", "margins of 2.5 cm")
+    says(f"{drawing.COLUMN} or {drawing.WIDTH} inches wide", "margins of 2.5 cm")
     assert latex.PAGE[0] <= (210 - 50) / 25.4 * 72.27 and latex.PAGE[1] <= (11 * 25.4 - 50) / 25.4 * 72.27
 
 

@@ -45,10 +45,11 @@ STYLE = {
 styled = matplotlib.rc_context(
     {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"} | STYLE)
 NEAR = 9  # points; a label so near its marker needs no line to it
+ORDERS = 10  # in which labels are placed
 ANGLES = np.linspace(0, 2 * np.pi, 24, endpoint=False)
 REACH = np.repeat([6, NEAR, 13, 18, 24, 32, 42, 54, 68, 84], len(ANGLES))[:, None]  # points from marker to label
 AWAY = np.tile(np.c_[np.cos(ANGLES), np.sin(ANGLES)], (len(REACH) // len(ANGLES), 1))
-ALONG = np.linspace(0, 0.95, 20)[None, :, None] * (REACH > NEAR)[:, None]  # where a line is looked at
+ALONG = np.linspace(0, 0.95, 16)[None, :, None] * (REACH > NEAR)[:, None]  # where a line is looked at
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,10 @@ def entitle(figure: Figure, lines: Iterable[str], legend: Sequence[Artist] = ())
         height, legend, lines = 0.2, (), ["Nothing to show.", *lines]
     text = "\n".join(textwrap.fill(line, int(19 * width)) for line in lines)
     figure.suptitle(text, x=0.01, ha="left", fontsize=7, color="#333333")
-    rows = math.ceil(sum(0.45 + 0.058 * len(str(one.get_label())) for one in legend) / (0.9 * width))
+    rows = 0
     if legend:
+        longest = max(len(str(one.get_label())) for one in legend)
+        rows = math.ceil(len(legend) / max(1, int(width / (0.55 + 0.056 * longest))))
         figure.legend(handles=legend, loc="outside lower center", ncols=math.ceil(len(legend) / rows), handlelength=2.6)
     figure.set_figheight(height + 0.12 * (text.count("\n") + 1) + 0.16 * rows)
     return figure
@@ -171,32 +174,38 @@ def name_points(ax: Axes, points: NDArray, ends: NDArray, labels: list[str], col
     for text, size, offset in zip(texts, sizes, offsets, strict=True):
         text.set_position(tuple(offset))
         text.set_in_layout(False)
-        text.arrow_patch.set_visible(np.linalg.norm(np.maximum(np.abs(offset) - size / 2, 0)) > NEAR)
+        if text.arrow_patch and np.hypot(*np.maximum(np.abs(offset) - size / 2, 0)) <= NEAR:
+            text.arrow_patch.set_visible(False)
 
 
 def spread(anchors: NDArray, sizes: NDArray, bars: NDArray, frame: NDArray) -> NDArray:
     """Offsets [N, 2] of the centres of labels of `sizes` [N, 2] from their `anchors` [N, 2]: near them, and apart.
 
-    Greedy from the top, then each again among all the others, until nothing moves. No label leaves the frame (x0, y0,
-    x1, y1) or lies over a label, a marker or a line where there is another place; over `bars` [N, 4] if it must.
+    Greedy, then each again among all the others, until nothing moves; the best of several orders. No label leaves the
+    frame (x0, y0, x1, y1) or lies over a label, a marker or a line where there is another place; over `bars` [N, 4] if
+    it must.
     """
-    n = len(anchors)
-    marks, boxes, offsets = np.c_[anchors - 4, anchors + 4], np.full((n, 4), np.inf), np.zeros((n, 2))
-    lines = np.full((n, ALONG.size // len(REACH), 4), np.inf)
-    for _ in range(6):
-        before = offsets.copy()
-        for i in np.lexsort((anchors[:, 0], -anchors[:, 1])):
-            shift, others = AWAY * (REACH + sizes[i] / 2), np.arange(n) != i
-            found = np.c_[anchors[i] + shift - sizes[i] / 2, anchors[i] + shift + sizes[i] / 2] + [-0.5, -0.5, 0.5, 0.5]
-            steps = np.tile(anchors[i] + shift[:, None] * ALONG, 2) + [-0.7, -0.7, 0.7, 0.7]
-            outside = np.maximum(frame[:2] - found[:, :2], 0).sum(1) + np.maximum(found[:, 2:] - frame[2:], 0).sum(1)
-            crossed = _covered(steps.reshape(-1, 4), np.r_[boxes[others], marks[others]]).reshape(len(shift), -1).sum(1)
-            cost = (REACH[:, 0] + 1000 * outside + 50 * _covered(found, boxes[others]) + 20 * _covered(found, marks)
-                    + 2 * _covered(found, bars) + 20 * _covered(found, lines[others].reshape(-1, 4)) + 20 * crossed)
-            best = cost.argmin()
-            boxes[i], offsets[i], lines[i] = found[best], shift[best], steps[best]
-        if np.array_equal(before, offsets):
-            break
+    n, best, offsets = len(anchors), np.inf, np.zeros((len(anchors), 2))
+    marks = np.c_[anchors - 5, anchors + 5]
+    for seed in range(ORDERS):
+        boxes, lines = np.full((n, 4), np.inf), np.full((n, ALONG.size // len(REACH), 4), np.inf)
+        places, costs = np.full(n, -1), np.zeros(n)
+        for _ in range(6):
+            before = places.copy()
+            for i in np.random.default_rng(seed).permutation(n):
+                shift, others = AWAY * (REACH + sizes[i] / 2), np.arange(n) != i
+                found = np.tile(anchors[i] + shift, 2) + np.r_[-sizes[i] / 2 - 0.5, sizes[i] / 2 + 0.5]
+                steps = np.tile(anchors[i] + shift[:, None] * ALONG, 2) + [-0.7, -0.7, 0.7, 0.7]
+                outside = np.maximum(np.c_[frame[:2] - found[:, :2], found[:, 2:] - frame[2:]], 0).sum(1)
+                crossed = _covered(steps.reshape(-1, 4), np.r_[boxes[others], marks[others]]).reshape(len(shift), -1)
+                cost = (REACH[:, 0] + 1000 * outside + 20 * crossed.sum(1) + 50 * _covered(found, boxes[others])
+                        + 20 * _covered(found, np.r_[marks, lines[others].reshape(-1, 4)]) + _covered(found, bars))
+                places[i], costs[i] = cost.argmin(), cost.min()
+                boxes[i], lines[i] = found[places[i]], steps[places[i]]
+            if (places == before).all():
+                break
+        if costs.sum() < best:
+            best, offsets = costs.sum(), AWAY[places] * (REACH[places] + sizes / 2)
     return offsets
 
 

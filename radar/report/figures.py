@@ -15,9 +15,6 @@ from matplotlib.patches import Patch
 
 from radar.report import compare, format
 from radar.report.drawing import (
-    COLUMN as COLUMN,
-)
-from radar.report.drawing import (
     FAMILIES,
     LINES,
     NEUTRAL,
@@ -32,9 +29,6 @@ from radar.report.drawing import (
     panels,
     style_of,
     styled,
-)
-from radar.report.drawing import (
-    save as save,
 )
 from radar.report.load import KEY, InputError, Run, read_csv
 
@@ -55,7 +49,7 @@ def accuracy_latency(run: Run, main: pd.DataFrame, timing: pd.DataFrame) -> Figu
     points = known.assign(latency=[compare.latency(timing, (row.dataset, row.category), row.method)
                                    for row in known.itertuples()]).dropna(subset="latency")
     pairs, others = pairs_of(points), [pair for pair in run.pairs if pair[0] not in set(known["dataset"])]
-    figure, [axes] = panels(pairs, 2.9, most=3, sharex=True, sharey=True)
+    figure, [axes] = panels(pairs, 3.1, most=3, sharex=True, sharey=True)
     for ax, pair in zip(axes, pairs, strict=True):
         ax.axhline(0.5, color="#999999", linewidth=0.7, linestyle=(0, (1, 2)), zorder=1)
         for row in of(points, pair).itertuples():
@@ -63,10 +57,10 @@ def accuracy_latency(run: Run, main: pd.DataFrame, timing: pd.DataFrame) -> Figu
             ax.errorbar(row.latency, row.mean, yerr=ends, color=style.colour, marker=style.marker, markersize=6,
                         markeredgecolor="white", elinewidth=0.9, alpha=0.95)
         ax.set(xlabel="latency [ms per image]", ylabel="image AUROC" if ax is axes[0] else "", xscale="log", xlim=(
-            points["latency"].min() / 2, points["latency"].max() * 2))
+            points["latency"].min() / 2.5, points["latency"].max() * 2.5))
         log_axis(ax.xaxis)
     for ax in axes[:1]:  # all share it
-        ax.set_ylim(max(-0.02, ax.get_ylim()[0]), min(1.02, ax.get_ylim()[1]))
+        ax.set_ylim(max(-0.02, ax.get_ylim()[0]), min(1.02, ax.get_ylim()[1]) + 0.05)
     entitle(figure, ["Mean image AUROC over seeds, with its 95 % bootstrap interval over test images; median latency "
                      "of one image. Up and left is better.", *absent(run, [*pairs_of(known), *others], points)],
             [Patch(color=colour, label=name) for name, colour in FAMILIES.values()
@@ -94,11 +88,11 @@ def timing(run: Run, timing: pd.DataFrame) -> Figure:
         parts = ours[list(PARTS)].astype(float)
         shares = parts.div(parts.sum(axis=1) / 100, axis=0)
         shares.plot.barh(stacked=True, ax=upper, color=colours, width=0.8, legend=False)
-        upper.set(xlim=(0, 100), xlabel="share of a prediction [%]")
+        upper.set(xlim=(0, 100), xlabel="share [%]")
         lower.hlines(rows, ours["predicted_ms"], ours["latency_ms_median"], color="#999999", linewidth=0.9)
         lower.scatter(ours["predicted_ms"], rows, 14, marker="D", facecolor="white", edgecolor="#555555", linewidth=0.8)
         lower.scatter(ours["latency_ms_median"], rows, 18, color=[one.colour for one in styles.values()], zorder=3)
-        lower.set(xscale="log", xlabel="latency [ms per image]", xlim=limits)
+        lower.set(xscale="log", xlabel="latency [ms]", xlim=limits)
         log_axis(lower.xaxis)
         name_rows(upper, labels)
         name_rows(lower, labels)
@@ -134,7 +128,7 @@ def roc_curves(run: Run, partial: bool = False) -> pd.DataFrame:
             if steps:
                 curves.append(pd.DataFrame({"fpr": np.r_[0, grid], "tpr": np.r_[0, np.mean(steps, axis=0)]}).assign(
                     dataset=pair[0], category=pair[1], method=method))
-    return pd.concat(curves)
+    return pd.concat(curves).astype({"fpr": float, "tpr": float})
 
 
 @styled
@@ -145,7 +139,7 @@ def roc(run: Run, main: pd.DataFrame, results: pd.DataFrame, partial: bool = Fal
     points = main.pivot(index=KEY, columns="metric", values="mean").reindex(
         columns=["false_positive_rate_measured", "recall"])
     pairs = pairs_of(curves)
-    figure, [axes] = panels(pairs, 2.2, sharey=True, subplot_kw={"box_aspect": 1})
+    figure, [axes] = panels(pairs, 2.2 if len(pairs) <= 6 else 1.6, sharey=True, subplot_kw={"box_aspect": 1})
     for ax, pair in zip(axes, pairs, strict=True):
         ax.plot([0, 1], [0, 1], color="#999999", linewidth=0.6)
         ax.vlines(promised, 0, 1, color="#666666", linewidth=0.8, linestyle=":")
@@ -246,11 +240,11 @@ def ranks(run: Run, ranks: pd.DataFrame) -> Figure:
         level = tested & (np.abs(mean[:, None] - mean) <= first["critical_difference"])
         critical_difference_diagram(
             dict(zip(labels, mean, strict=True)), pd.DataFrame(level, labels, labels).astype(float), ax=ax,
-            cd=first["critical_difference"] if tested else None, color_palette={one.label: one.colour for one in shown},
-            label_props={"fontsize": 7}, label_fmt_left="{label} {rank:.2f} ", label_fmt_right=" {rank:.2f} {label}",
+            color_palette={one.label: one.colour for one in shown}, label_props={"fontsize": 7},
+            label_fmt_left="{label} {rank:.2f} ", label_fmt_right=" {rank:.2f} {label}",
             marker_props={"clip_on": False})
-        test = (f"Friedman's p {format.rounded(first['friedman_p'])}" if tested
-                else "no test: too few datasets, or fewer than five methods")
+        test = (f"CD {format.rounded(first['critical_difference'])}, p of Friedman's test "
+                f"{format.p_value(first['friedman_p'])}" if tested else "too few of them, or of methods, for a test")
         ax.set_title(f"{METRICS[metric]}: {format.count(int(first['n_blocks']), 'dataset')}, {test}", loc="left")
         ax.grid(False)
     return entitle(figure, ["Mean rank over datasets and categories, 1 = best. A thick bar joins methods whose ranks "

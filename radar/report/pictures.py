@@ -26,8 +26,8 @@ GAP = 4  # px between pictures
 WORDS = {0: "normal", 1: "image\nlabel", -1: "no label"}  # where there is no mask
 WIDTHS = (1400, 1000, 700, 500)  # px of a figure on the page
 RULE = "the first normal test image, and of each defect the first of its middle severity, whatever methods say of it"
-COMMON = "from the 1st to the 99.5th percentile of all test maps of a method"
-OWN = "from the lowest to the highest value of a map"
+COMMON, OWN = "all test maps of the method", "the map alone"  # what the range of a map's colours is taken from
+RANGE = (0.01, 0.995)  # its quantiles
 
 
 def chosen_images(manifest: pd.DataFrame, most: int = 9) -> pd.DataFrame:
@@ -57,12 +57,14 @@ class Maps:
     def picture(self, path: str, scale: str) -> NDArray:
         """A map in colours [H, W, 3] uint8, on the scale COMMON or OWN."""
         one = self.shown[path]
-        low, high = (self.low, self.high) if scale == COMMON else (one.min(), one.max())
+        low, high = (self.low, self.high) if scale == COMMON else np.quantile(one, RANGE)
         return (255 * COLOURS(((one - low) / (high - low or 1)).clip(0, 1))[..., :3]).astype(np.uint8)
 
 
 def maps_of(file: Path, paths: Sequence[str]) -> Maps:
-    """The maps of `paths` out of maps.npz, and the range COMMON of all maps in it. Raises InputError."""
+    """The maps of `paths` out of maps.npz, and the quantiles RANGE of all maps in it. Raises InputError."""
+    if not file.is_file():
+        raise InputError(f"{file} is missing: make it with snakemake --cores all")
     wanted, shown, pixels = set(paths), {}, np.zeros(2**16, np.int64)
     try:
         scale = read_scale(file)
@@ -79,12 +81,12 @@ def maps_of(file: Path, paths: Sequence[str]) -> Maps:
     used = used[np.argsort(values[used])]
     ends, last = np.cumsum(pixels[used]), pixels.sum() - 1
 
-    def percentile(share: float) -> float:  # as np.percentile does
+    def quantile(share: float) -> float:  # as np.quantile does
         before, after = (values[used[np.searchsorted(ends, place(share * last), side="right")]]
                          for place in (np.floor, np.ceil))
         return scale * (before + (after - before) * (share * last % 1))
 
-    low, high = percentile(0.01), percentile(0.995)
+    low, high = map(quantile, RANGE)
     return Maps({path: shown[path] for path in paths}, float(low), float(high) if high > low else float(low) + 1e-12)
 
 
@@ -100,7 +102,7 @@ def truth(photo: NDArray, row, data: Path) -> NDArray:
     if not isinstance(row.mask, str):
         return np.full_like(photo, 235)
     mask = Image.fromarray(read_image(data / row.mask, 1)[0]).resize(photo.shape[1::-1], Image.Resampling.NEAREST)
-    region, out = np.asarray(mask) >= row.mask_from, photo.copy()
+    region, out = np.asarray(mask) >= getattr(row, "mask_from", 128), photo.copy()
     out[region] = (0.6 * photo[region] + 0.4 * np.array(OUTLINE)).astype(np.uint8)
     out[edge(region)] = OUTLINE
     return out
@@ -120,7 +122,7 @@ def stack(pictures: Sequence[NDArray], size: tuple[int, int], lines: int) -> NDA
 @styled
 def maps(run: Run, pair: Pair, partial: bool = False) -> Figure:
     """Every method's maps of the chosen images, above on the scale COMMON, below on OWN. Raises InputError, OSError."""
-    return _page(run, pair, list(run.methods), {"Upper": COMMON, "lower": OWN}, 9, 8.6, partial)
+    return _page(run, pair, list(run.methods), (COMMON, OWN), 9, 8.6, partial)
 
 
 @styled
@@ -129,15 +131,15 @@ def strip(run: Run, pair: Pair, answers: pd.DataFrame, partial: bool = False) ->
     ours = answers[(answers["dataset"] == pair[0]) & (answers["category"] == pair[1])]
     compared = {*ours["ours"], *ours["theirs"]} or set(run.methods)
     names = [name for name in run.methods if name in compared][:5]
-    return _page(run, pair, names, {"Maps": COMMON}, 4, 3.2, partial)
+    return _page(run, pair, names, (COMMON,), 4, 3.2, partial)
 
 
-def _page(run: Run, pair: Pair, names: list[str], scales: dict[str, str], most: int, tallest: float,
+def _page(run: Run, pair: Pair, names: list[str], scales: Sequence[str], most: int, tallest: float,
           partial: bool) -> Figure:
     """A line of pictures per image and scale, a column per method; in further blocks where that makes them larger."""
     styles, data, seed = style_of(run), Path(run.datasets["/".join(pair)]["data"]), run.seeds[0]
     manifest = read_csv(run.results.joinpath(*pair, "manifest.csv"),
-                        ("path", "split", "label", "defect", "severity", "mask", "mask_from"))
+                        ("path", "split", "label", "defect", "severity", "mask"))
     rows = chosen_images(manifest, most)
     files = {name: run.place(pair, name, seed) / "maps.npz" for name in names}
     found = {name: maps_of(file, list(rows["path"])) for name, file in files.items() if file.is_file() or not partial}
@@ -159,7 +161,7 @@ def _page(run: Run, pair: Pair, names: list[str], scales: dict[str, str], most: 
     for block, ax in enumerate(figure.subplots(blocks, 1, squeeze=False).flat):
         shown = list(found)[block * deep: (block + 1) * deep]
         columns = first | {styles[name].label: [found[name].picture(path, scale) for path in rows["path"]
-                                                for scale in scales.values()] for name in shown}
+                                                for scale in scales] for name in shown}
         ax.imshow(np.concatenate([stack(pictures, size, lines) for pictures in columns.values()], axis=1))
         ax.xaxis.tick_top()
         ax.set_xticks((np.arange(len(columns)) + 0.5) * column, list(columns), rotation=40, ha="left",
@@ -176,10 +178,11 @@ def _page(run: Run, pair: Pair, names: list[str], scales: dict[str, str], most: 
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         ax.grid(False)
-    chosen = f": {RULE}" if (rows["label"] >= 0).all() else ""
+    chosen = RULE if (rows["label"] >= 0).all() else "images from all over the test set"
+    of = COMMON if lines == 1 else f"{COMMON} (upper), of {OWN} (lower)"
     missing = [styles[name].label for name in names if name not in found]
-    return entitle(figure, [f"{'/'.join(pair)}, seed {seed}{chosen}.",
-                            f"{'; '.join(f'{place}: {scale}' for place, scale in scales.items())}.",
+    return entitle(figure, [f"{'/'.join(pair)}, seed {seed}: {chosen}.",
+                            f"Colours of a map: from the 1st to the 99.5th percentile of {of}.",
                             *([f"Not shown, for lack of results: {', '.join(missing)}."] if missing else [])])
 
 
@@ -209,8 +212,8 @@ def thumbnail(image: NDArray, anomaly_map: NDArray, threshold: float, mask: NDAr
     photo = Image.fromarray(colour(image))
     size = max(1, round(photo.width * side / max(photo.size))), max(1, round(photo.height * side / max(photo.size)))
     left = np.asarray(photo.resize(size, Image.Resampling.BICUBIC))
-    relative = Image.fromarray(relative_to(anomaly_map, threshold).clip(0, 1).astype(np.float32))
-    relative = np.asarray(relative.resize(size, Image.Resampling.BILINEAR)).clip(0, 1)
+    found = Image.fromarray(relative_to(anomaly_map, threshold).clip(0, 1).astype(np.float32))
+    relative = np.asarray(found.resize(size, Image.Resampling.BILINEAR)).clip(0, 1)
     weight = 0.85 * relative[..., None] ** 1.5  # low values leave the photograph as it is
     grey = left.mean(2, keepdims=True)  # so that no colour is the photograph's
     right = ((1 - weight) * grey + weight * 255 * COLOURS(0.25 + 0.7 * relative)[..., :3]).round().astype(np.uint8)
@@ -222,8 +225,8 @@ def thumbnail(image: NDArray, anomaly_map: NDArray, threshold: float, mask: NDAr
 
 def figure_uri(path: Path, most_bytes: int) -> tuple[str, tuple[int, int]]:
     """A figure as a data URI and its (width, height): as wide as `most_bytes` allow, 128 colours or lossy."""
-    with Image.open(path) as image:
-        full = image.convert("RGB")
+    with Image.open(path) as file:
+        full = file.convert("RGB")
     for width in (min(one, full.width) for one in WIDTHS):
         image = full.resize((width, round(full.height * width / full.width)), Image.Resampling.LANCZOS)
         uri = min(data_uri(image.quantize(128, method=Image.Quantize.MEDIANCUT), "PNG", optimize=True),

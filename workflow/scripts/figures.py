@@ -18,9 +18,9 @@ FROM_FILES = {"roc", "loss", "maps", "strip"}  # beside tables, so that files ma
 
 
 def main(args: argparse.Namespace) -> None:
-    run = read_run(args.run)
+    run, out = read_run(args.run), args.run / "partial" if args.partial else args.run
     draw, *names = FIGURES[args.figure]
-    given = [read_csv(args.run / "tables" / f"{name}.csv") for name in names]
+    given = [read_csv(out / "tables" / f"{name}.csv") for name in names]
     stem = args.figure
     if args.figure in ("maps", "strip"):
         if args.dataset not in run.datasets:
@@ -29,8 +29,7 @@ def main(args: argparse.Namespace) -> None:
         stem += f"_{args.dataset.replace('/', '_')}" * (args.figure == "maps")
     if args.figure in FROM_FILES:
         given.append(args.partial)
-    path = args.run / "figures" / stem
-    save(draw(run, *given), path, f"snakemake --cores all {path}.pdf")
+    save(draw(run, *given), out / "figures" / stem, f"snakemake --cores all {args.run / 'figures' / stem}.pdf")
 
 
 if __name__ == "__main__":
@@ -38,7 +37,7 @@ if __name__ == "__main__":
     parser.add_argument("--run", type=Path, required=True, help="results/runs/<run>")
     parser.add_argument("--figure", required=True, choices=list(FIGURES))
     parser.add_argument("--dataset", metavar="DATASET/CATEGORY", help="of maps and strip")
-    parser.add_argument("--partial", action="store_true", help="show what is there")
+    parser.add_argument("--partial", action="store_true", help="after a failure: what is there, of DIR/partial")
     try:
         main(parser.parse_args())
     except (InputError, OSError) as error:
