@@ -54,13 +54,13 @@ def _train(folder: Path) -> int:
     import torch
 
     from radar.diffusion.predictor import NoisePredictor
-    from radar.diffusion.training import train
+    from radar.diffusion.training import Training
 
     images = _images(folder, "train")
     torch.manual_seed(0)
     predictor = NoisePredictor(PREDICTOR, images.channels)
-    train(predictor.network, predictor.loss, predictor.training_batches(images, TRAINING["batch_size"]), TRAINING, 0,
-          folder, {}, "train")
+    Training(TRAINING, 0, folder)(
+        predictor.network, predictor.loss, predictor.training_batches(images, TRAINING["batch_size"]))
     predictor.save(folder, {})
     return len(images)
 
