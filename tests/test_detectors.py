@@ -1,5 +1,6 @@
 """One suite for every method that is found in config/methods: the promises of the seam."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from radar.diffusion.schedule import alpha_bar
 from radar.diffusion.training import Training
 from radar.images.image_set import to_unit
-from radar.method.detector import Detector, MethodError, Prediction, build, load
+from radar.method.detector import Detector, MethodError, Prediction, build, find_class, load
 from radar.method.scoring import check_seam
 from tests.conftest import GRAIN, TRAINING, closed_form
 
@@ -83,7 +84,7 @@ def test_anomalous_images_score_higher_and_the_map_shows_where(name, trivial_set
     a, s = alpha_bar(), GRAIN / 127.5
     ideal = closed_form(lambda x, t: ((1 - a[t]) ** 0.5 / (a[t] * s**2 + 1 - a[t])).float() * x, 16, 8)
     on_pixels = method(name).get("noise_predictor") == "pixels"
-    detector = fit(name, training, tmp_path, {"pixels": ideal} if on_pixels else trained_predictors, budget=3200)
+    detector = fit(name, training, tmp_path, {"pixels": ideal} if on_pixels else trained_predictors, budget=1600)
     good, bad = (detector.predict(to_unit(images)) for images in (normal, anomalous))
     label = [0] * len(normal) + [1] * len(anomalous)
     assert roc_auc_score(label, torch.cat([good.score, bad.score])) > 0.85
@@ -181,6 +182,17 @@ def test_a_score_that_depends_on_the_batch_and_a_state_that_is_not_all_are_refus
     forgetful.restore({})
     with pytest.raises(MethodError, match="forgetful: predicts otherwise after state"):
         check_seam(honest, forgetful, images, "forgetful")
+
+
+@pytest.mark.parametrize("study", ["ablation", "ablation_tiles"])
+def test_no_series_of_the_ablation_asks_a_class_for_a_setting_that_it_does_not_have(study):
+    config = yaml.safe_load((Path(__file__).parent.parent / f"config/{study}.yaml").read_text())
+    for name, description in config["studies"].items():
+        for series, entry in description["series"].items():
+            asked = [one.get(key, {}) for one in (description, entry) for key in ("vary", "also", "settings")]
+            settings = set().union(*asked) - {"noise_predictor", "training"}
+            taken = inspect.signature(find_class(method(entry["method"])["class"]).__init__).parameters
+            assert settings <= taken.keys(), (name, series)
 
 
 @pytest.mark.parametrize("description, words", [
