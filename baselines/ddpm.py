@@ -4,16 +4,13 @@ AnoDDPM: Wyatt, Leach, Schmon, Willcocks, CVPR Workshops 2022. Noise the image t
 chain down to 0 and compare: A = (x_0 - x_rec)^2. A respaced chain (Nichol & Dhariwal, "Improved DDPM", ICML 2021)
 takes fewer, longer steps with the posterior of Ho et al. (NeurIPS 2020, eqs. 6 and 7) between kept timesteps.
 
-Variants: the full chain, chain_steps = noise_level, or a respaced one; Gaussian or simplex noise (radar.diffusion.simplex), which
-follows from the noise predictor: it is the kind that the predictor was trained with. The same kind is drawn for the
-forward diffusion and for what the ancestral steps add, as in the run behind the metrics of the authors' code (a sweep
-over lambda there adds Gaussian noise either way; its metrics are at lambda = 200, the paper's at 250).
+The chain is full, chain_steps = noise_level, or respaced. The noise is of the kind that the noise predictor was trained
+with, Gaussian or simplex (radar.diffusion.simplex), in the forward diffusion and in the ancestral steps, as in the run
+behind the metrics of the authors' code (whose sweep over lambda adds Gaussian noise either way).
 
 Ours: the ancestral steps have the posterior's variance, where the authors' code has beta_t, the two extremes of Ho et
-al. (section 3.2; next to each other in the full chain, apart in a respaced one). The image score is the mean of the
-map's largest 1 %. On features x_0 is the standardised feature map, whose values have no bounds, so nothing is clamped,
-and the map is interpolated to the image. The authors' code swaps precision and recall; nothing of that kind is
-followed.
+al. (section 3.2). The image score is the mean of the map's largest 1 %. On features x_0 has no bounds, so nothing is
+clamped, and the map is interpolated to the image. The authors' code swaps precision and recall; not here.
 """
 
 from torch import Tensor
@@ -77,12 +74,6 @@ class DDPM(Detector):
         error = (x_0 - self.reconstruct(x_0)).square().mean(1)
         anomaly_map = smooth(resized(error, images.shape[2:]), self.smoothing)
         return Prediction(top_mean(anomaly_map, self.top_fraction), anomaly_map)
-
-    def state(self) -> dict[str, Tensor]:
-        return {}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Nothing to take back."""
 
 
 def posterior(x_t: Tensor, eps: Tensor, t: int, s: int | None, clamp: bool = True) -> tuple[Tensor, float]:

@@ -11,16 +11,15 @@ gives a norm, x_0m, that has forgotten the anomaly and the details; it guides th
     x_0* = clamp((x_tn - sqrt(1 - a_n) e*) / sqrt(a_n))
 
 and a convolutional U-Net predicts the mask from [x_0, x_0*]. Both networks learn together, from normal patches half of
-which carry a synthetic anomaly (radar.images.synthetic), the gradient of the mask reaching the noise predictor through x_0*:
+which carry a synthetic anomaly (radar.images.synthetic); the mask's gradient reaches the noise predictor through x_0*:
 
     loss = |e - eps(x_t, t)|^2 at both scales, of patches without anomaly only + 5 focal(mask) + smooth L1(mask).
 
 Ours, against the code: images lie in [-1, 1] (there in [0, 1], and clamped to [-1, 1] all the same); group instead of
-batch normalisation in the segmentation network, so that a mask does not depend on the batch and the averaged weights
-need no statistics; the noise predictor is diffusers' U-Net; one AdamW with a schedule and averaged weights for both
-networks, as for every network of the suite (there Adam, 1e-4 for the noise predictor and 1e-5 for the segmentation);
-patches and tiles (there whole images of 256 px, which `patch: 256` gives); the share of pixels in the image score. The
-code picks its checkpoint on the test set and draws new noise at every test; here the budget is fixed, and the noise.
+batch normalisation in the segmentation network, so that a mask does not depend on the batch; the noise predictor is
+diffusers' U-Net; the suite's training loop for both networks (there Adam, 1e-4 and 1e-5 for the segmentation); patches
+and tiles (there whole images of 256 px, which `patch: 256` gives). The code picks its checkpoint on the test set and
+draws new noise at every test; here the budget is fixed, and the noise.
 """
 
 from collections.abc import Sequence
@@ -40,24 +39,23 @@ from radar.method.detector import Detector, MethodError, Prediction
 
 
 class DiffusionAD(Detector):
-    """patch, stride: px, side of the training patches and of the test tiles, and from tile to tile. Paper: the image.
-    channels, layers_per_block, attention, norm_groups: of the noise predictor, see radar.diffusion.networks.unet. Code: base
-        128, multiples 1-1-2-2-4-4, attention at 32, 16 and 8 px.
-    segmentation_channels: of the segmentation network's levels. Code: base 64, multiples 1-2-4-8-8-8.
+    """The defaults are the authors' code's, but for textures.
+
+    patch, stride: px, side of the training patches and of the test tiles, and from tile to tile.
+    channels, layers_per_block, attention, norm_groups: of the noise predictor, see radar.diffusion.networks.unet.
+    segmentation_channels: of the segmentation network's levels.
     tile_batch: how many tiles go through the networks at once; a matter of memory and speed only.
-    t_n, t_m: the two timesteps at test time. Code: 200 and 400.
-    t_split: in training t_n is uniform below it and t_m from it to 999. Code: 300.
-    guidance: "norm" = the paper's; "none" = the plain one-step estimate from e_n at t_n; t_m plays no part, not even in
-        the training.
-    guidance_weight: w of the paper, 1.
+    t_n, t_m: the two timesteps at test time.
+    t_split: in training t_n is uniform below it and t_m from it to 999.
+    guidance: "norm" = the paper's; "none" = the plain one-step estimate from e_n at t_n, in the training too.
+    guidance_weight: w of the paper.
     segmentation: "network" = the paper's; "none" = an ablation [ours]: no second network, no synthetic anomalies, and
         the map is the squared difference between image and reconstruction.
-    anomaly_probability: share of the training patches that get a synthetic anomaly. Code: 0.5.
+    anomaly_probability: share of the training patches that get a synthetic anomaly.
     textures: photographs to take anomalies from (brick, grass, gravel; never the one that is tested), besides the
         shuffled patch itself. Paper: the Describable Textures Dataset.
-    top_fraction: share of the map's pixels whose mean is the image score. Code: the 50 largest of 256 x 256 px.
+    top_fraction: share of the map's pixels whose mean is the image score.
     smoothing: sigma in px of the anomaly map, the same for every method of a run, before the image score is taken.
-        Code: none.
     """
 
     def __init__(self, *, patch: int = 256, stride: int = 256, channels: Sequence[int] = (128, 128, 256, 256, 512, 512),
@@ -208,8 +206,7 @@ class Segmentation(nn.Module):
     """The segmentation network: image and reconstruction [N, 2C, H, W] to the logits of a mask [N, 1, H, W].
 
     DRAEM's discriminative U-Net (Zavrtanik et al., ICCV 2021), layer by layer as in DiffusionAD's code but for the
-    normalisation: two convolutions per level, maximum pooling, bilinear upsampling with a convolution. The code ends
-    in a sigmoid; the logits are the same thing, and exact where the sigmoid is rounded to 0 or 1.
+    normalisation and the sigmoid at its end: logits are exact where the sigmoid is rounded to 0 or 1.
     """
 
     def __init__(self, channels_in: int, channels: Sequence[int], norm_groups: int):

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from baselines.floor import Floor
-from radar.images.features import FeatureMaps
+from radar.images.features import feature_maps
 from radar.images.image_set import ImageSet
 from radar.method.moments import Moments, ledoit_wolf
 
@@ -64,7 +64,7 @@ class Gaussian(Floor):
     def fit(self, normal: ImageSet) -> None:
         if self.features:
             self.require(len(normal) >= 2, f"{len(normal)} normal images; a covariance on features needs at least 2")
-            maps = FeatureMaps(self.features, normal, self.device)
+            maps = feature_maps(self.features, normal)
             moments = moments_of(lambda: (self._vectors(maps[i][None]) for i in range(len(maps))))
         else:
             generator = torch.Generator().manual_seed(self.seed)
@@ -89,15 +89,6 @@ class Gaussian(Floor):
     def _vectors(self, z: Tensor) -> Tensor:
         """The drawn channels of feature maps [N, C, H, W] as vectors [H * W, N, D]."""
         return z.index_select(1, self.channels_).flatten(2).permute(2, 0, 1)
-
-    def state(self) -> dict[str, Tensor]:
-        drawn = {"channels": self.channels_} if self.features else {}
-        return {"mean": self.mean_, "W": self.W_} | drawn
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        self.mean_, self.W_ = state["mean"], state["W"]
-        if self.features:
-            self.channels_ = state["channels"]
 
 
 def moments_of(vectors: Callable[[], Iterator[Tensor]]) -> Moments:

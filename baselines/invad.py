@@ -95,12 +95,6 @@ class InvAD(Detector):
             score = ((terms - self.mean_) / self.deviation_).sum(1)
         return Prediction(score, smooth(resized(M, images.shape[2:]), self.smoothing))
 
-    def state(self) -> dict[str, Tensor]:
-        return {"mean": self.mean_, "deviation": self.deviation_}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        self.mean_, self.deviation_ = state["mean"], state["deviation"]
-
 
 def inversion_step(z: Tensor, e: Tensor, a: float, a_next: float) -> Tensor:
     """z_{i+1} = sqrt(a_{i+1}) x_0 + sqrt(1 - a_{i+1}) e with x_0 = (z - sqrt(1 - a_i) e) / sqrt(a_i), unclipped."""

@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA as ScikitPCA
 from torch import Tensor
 
 from baselines.floor import Floor
-from radar.images.features import FeatureMaps
+from radar.images.features import feature_maps
 from radar.images.image_set import ImageSet
 from radar.method.moments import Moments
 
@@ -32,7 +32,7 @@ class PCA(Floor):
 
     def fit(self, normal: ImageSet) -> None:
         if self.features:
-            maps = FeatureMaps(self.features, normal, self.device)
+            maps = feature_maps(self.features, normal)
             centre = maps[0].double().mean((1, 2))[None]
             moments = Moments(centre, torch.ones_like(centre[0]))
             for i in range(len(maps)):
@@ -63,12 +63,3 @@ class PCA(Floor):
         """Squared error of reconstructing vectors x [..., D] from the components, per entry; same shape."""
         centred = x - self.mean_
         return (centred - centred @ self.components_.T @ self.components_).square()
-
-    def state(self) -> dict[str, Tensor]:
-        unit = {"unit": self.unit_} if self.features else {}
-        return {"mean": self.mean_, "components": self.components_} | unit
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        self.mean_, self.components_ = state["mean"], state["components"]
-        if self.features:
-            self.unit_ = state["unit"]

@@ -11,8 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from radar.diffusion.encoding import Pixels
+from radar.diffusion.memory import Memory
 from radar.diffusion.predictor import NoisePredictor
-from radar.diffusion.training import train
+from radar.diffusion.training import Training
 from radar.images.image_set import ImageSet
 from radar.report.drawing import COLUMN, WIDTH
 
@@ -25,8 +27,7 @@ def closed_form(predict: Callable[[Tensor, int], Tensor], patch: int, stride: in
     """A NoisePredictor whose network is a known function eps(x_t, t): for proofs on data whose noise has a formula."""
     predictor = NoisePredictor.__new__(NoisePredictor)
     predictor.settings = {"space": "pixels", "noise": noise, "patch": patch, "stride": stride, "tile_batch": 1024}
-    predictor.image_channels, predictor.device, predictor.sha256 = 1, torch.device("cpu"), None
-    predictor.features = predictor._memory = None
+    predictor.encoding, predictor.memory, predictor.features = Pixels(predictor.settings, 1), Memory(), None
     predictor.eps = predict
     return predictor
 
@@ -49,7 +50,7 @@ class Tensors(ImageSet):
 
     def __init__(self, images: torch.Tensor):
         super().__init__(".", [str(i) for i in range(len(images))], images.shape[1])
-        self._cache = dict(enumerate(images))
+        self._kept.values.update(enumerate(images))
 
 
 PREDICTOR = {"space": "pixels", "noise": "gaussian", "patch": 16, "stride": 8, "network": "unet", "channels": [16, 32],
@@ -103,15 +104,26 @@ def trivial_set(tmp_path_factory):
             torch.from_numpy(anomalous)[:, None], torch.from_numpy(masks))
 
 
+class Trained(dict):
+    """The noise predictors that config/config.yaml names, much smaller, each trained for seconds when asked for."""
+
+    KINDS = {"pixels": (PREDICTOR, 960), "simplex": (PREDICTOR | {"noise": "simplex"}, 320),
+             "features": (FEATURES, 16)}
+
+    def __init__(self, images: ImageSet, folder: Path):
+        super().__init__()
+        self.images, self.folder = images, folder
+
+    def __missing__(self, name: str) -> NoisePredictor:
+        settings, count = self.KINDS[name]
+        torch.manual_seed(0)
+        self[name] = NoisePredictor(settings, 1)
+        Training(TRAINING | {"images": count}, 0, self.folder / name)(
+            self[name].network, self[name].loss, self[name].training_batches(self.images, 16))
+        return self[name]
+
+
 @pytest.fixture(scope="session")
 def trained_predictors(trivial_set, tmp_path_factory):
-    """The noise predictors that config/config.yaml names, much smaller, trained for seconds on the trivial set."""
-    images, *_ = trivial_set
-    predictors = {}
-    for name, settings, count in (("pixels", PREDICTOR, 1920), ("simplex", PREDICTOR | {"noise": "simplex"}, 320),
-                                  ("features", FEATURES, 16)):
-        torch.manual_seed(0)
-        predictors[name] = NoisePredictor(settings, 1)
-        train(predictors[name].network, predictors[name].loss, predictors[name].training_batches(images, 16),
-              TRAINING | {"images": count}, 0, tmp_path_factory.mktemp(name), {}, name)
-    return predictors
+    """name -> NoisePredictor, trained on the trivial set: see Trained."""
+    return Trained(trivial_set[0], tmp_path_factory.mktemp("predictors"))

@@ -1,5 +1,6 @@
 """One suite for every method that is found in config/methods: the promises of the seam."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -8,14 +9,14 @@ import torch
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from radar.diffusion.predictor import alpha_bar
+from radar.diffusion.schedule import alpha_bar
 from radar.diffusion.training import Training
 from radar.images.image_set import to_unit
-from radar.method.detector import Detector, MethodError, Prediction, build, load
+from radar.method.detector import Detector, MethodError, Prediction, build, find_class, load
 from radar.method.scoring import check_seam
 from tests.conftest import GRAIN, TRAINING, closed_form
 
-# The same class at the papers' size, for a GPU: tests/test_diffusionad.py takes one step of it.
+# The same class at the papers' size, for a GPU: tests/test_full_size.py takes one step of it.
 METHODS = sorted(path.stem for path in (Path(__file__).parent.parent / "config/methods").glob("*.yaml")
                  if not path.stem.endswith("_paper"))
 
@@ -24,17 +25,31 @@ def method(name: str) -> dict:
     return yaml.safe_load((Path(__file__).parent.parent / f"config/methods/{name}.yaml").read_text())
 
 
-def budget(folder: Path, images: int = 640) -> Training:
-    return Training(TRAINING | {"images": images}, 0, folder, {}, "test")
+def small(name: str) -> dict:
+    """A method whose own network is as small as the images here, and whose choice is among a few."""
+    description = method(name)
+    if "training" in description:
+        description["settings"] |= {"patch": 16, "stride": 8, "channels": [8, 16], "attention": [8], "norm_groups": 4,
+                                    "segmentation_channels": [8, 16]}
+    if "choose" in description["settings"]:
+        description["settings"]["choose"] = {"t": [1, 100], "map": ["noise", "residual"],
+                                             "detection": ["forest", "normal"]}
+    return description
+
+
+def fit(name: str, images, folder: Path, predictors: dict, budget: int = 160) -> Detector:
+    """The method, fitted on images; predictors: name -> noise predictor, of which it takes its own if it has one."""
+    description = small(name)
+    wanted = description.get("noise_predictor")
+    detector = build(description, seed=0, device="cpu", noise_predictor=predictors[wanted] if wanted else None,
+                     training=Training(TRAINING | {"images": budget}, 0, folder))
+    detector.fit(images)
+    return detector
 
 
 @pytest.fixture(scope="module", params=METHODS)
 def fitted(request, trivial_set, trained_predictors, tmp_path_factory):
-    description = method(request.param)
-    detector = build(description, seed=0, device="cpu", training=budget(tmp_path_factory.mktemp("fit")),
-                     noise_predictor=trained_predictors.get(description.get("noise_predictor")))
-    detector.fit(trivial_set[0])
-    return request.param, detector
+    return request.param, fit(request.param, trivial_set[0], tmp_path_factory.mktemp("fit"), trained_predictors)
 
 
 def test_shapes_and_finiteness(fitted, trivial_set):
@@ -53,7 +68,7 @@ def test_the_same_image_has_the_same_score(fitted, trivial_set):
 
 def test_a_score_does_not_depend_on_the_batch(fitted, trivial_set):
     _, detector = fitted
-    images = to_unit(torch.cat(trivial_set[1:3]))
+    images = to_unit(torch.cat([some[:3] for some in trivial_set[1:3]]))
     together = detector.predict(images)
     for i, image in enumerate(images):
         alone = detector.predict(image[None])
@@ -68,25 +83,17 @@ def test_anomalous_images_score_higher_and_the_map_shows_where(name, trivial_set
     training, normal, anomalous, masks = trivial_set
     a, s = alpha_bar(), GRAIN / 127.5
     ideal = closed_form(lambda x, t: ((1 - a[t]) ** 0.5 / (a[t] * s**2 + 1 - a[t])).float() * x, 16, 8)
-    predictors = trained_predictors | {"pixels": ideal}
-    description = method(name)
-    if "training" in description:  # a network as small as the images
-        description["settings"] |= {"patch": 16, "stride": 8, "channels": [8, 16], "attention": [8], "norm_groups": 4,
-                                    "segmentation_channels": [8, 16]}
-    detector = build(description, seed=0, device="cpu", noise_predictor=predictors.get(
-        description.get("noise_predictor")), training=budget(tmp_path, 3200))
-    detector.fit(training)
+    on_pixels = method(name).get("noise_predictor") == "pixels"
+    detector = fit(name, training, tmp_path, {"pixels": ideal} if on_pixels else trained_predictors, budget=1600)
     good, bad = (detector.predict(to_unit(images)) for images in (normal, anomalous))
     label = [0] * len(normal) + [1] * len(anomalous)
     assert roc_auc_score(label, torch.cat([good.score, bad.score])) > 0.85
     assert roc_auc_score(masks.flatten(), bad.anomaly_map.flatten()) > 0.85
 
 
-def test_two_fits_with_one_seed_agree(fitted, trivial_set, tmp_path):
+def test_two_fits_with_one_seed_agree(fitted, trivial_set, trained_predictors, tmp_path):
     name, detector = fitted
-    again = build(method(name), seed=0, device="cpu", noise_predictor=detector.noise_predictor,
-                  training=budget(tmp_path))
-    again.fit(trivial_set[0])
+    again = fit(name, trivial_set[0], tmp_path, trained_predictors)
     images = to_unit(trivial_set[2])
     assert torch.equal(again.predict(images).score, detector.predict(images).score)
 
@@ -97,12 +104,12 @@ def test_save_and_load_round_trip(fitted, trivial_set, tmp_path):
     if uses:
         detector.noise_predictor.save(tmp_path / "predictor", {})
         reference = {"path": "../predictor", "sha256": detector.noise_predictor.sha256}
-    detector.save(tmp_path / name, {"method": method(name), "seed": 0, "noise_predictor": reference if uses else None})
+    detector.save(tmp_path / name, {"method": small(name), "seed": 0, "noise_predictor": reference if uses else None})
     loaded, description = load(tmp_path / name)
     images = to_unit(trivial_set[2])
     before, after = detector.predict(images), loaded.predict(images)
     assert torch.equal(before.score, after.score) and torch.equal(before.anomaly_map, after.anomaly_map)
-    assert description["method"] == method(name)
+    assert description["method"] == small(name)
     if uses:  # a predictor that was trained anew does not fit any more
         description["noise_predictor"]["sha256"] = "0" * 64
         (tmp_path / name / "detector.json").write_text(json.dumps(description))
@@ -175,6 +182,17 @@ def test_a_score_that_depends_on_the_batch_and_a_state_that_is_not_all_are_refus
     forgetful.restore({})
     with pytest.raises(MethodError, match="forgetful: predicts otherwise after state"):
         check_seam(honest, forgetful, images, "forgetful")
+
+
+@pytest.mark.parametrize("study", ["ablation", "ablation_tiles"])
+def test_no_series_of_the_ablation_asks_a_class_for_a_setting_that_it_does_not_have(study):
+    config = yaml.safe_load((Path(__file__).parent.parent / f"config/{study}.yaml").read_text())
+    for name, description in config["studies"].items():
+        for series, entry in description["series"].items():
+            asked = [one.get(key, {}) for one in (description, entry) for key in ("vary", "also", "settings")]
+            settings = set().union(*asked) - {"noise_predictor", "training"}
+            taken = inspect.signature(find_class(method(entry["method"])["class"]).__init__).parameters
+            assert settings <= taken.keys(), (name, series)
 
 
 @pytest.mark.parametrize("description, words", [

@@ -5,7 +5,8 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from radar.diffusion.predictor import NoisePredictor, alpha_bar, diffuse, image_noise
+from radar.diffusion.predictor import NoisePredictor
+from radar.diffusion.schedule import alpha_bar, diffuse, image_noise
 
 SETTINGS = {"space": "pixels", "noise": "gaussian", "patch": 16, "stride": 8, "network": "unet", "channels": [8, 16],
             "layers_per_block": 1, "attention": [8], "norm_groups": 4, "predicts": "noise", "tile_batch": 3}
@@ -30,6 +31,9 @@ def test_diffuse_keeps_unit_variance_and_scales_the_image():
     x, e = torch.randn(2, 4, 3, 8, 8, dtype=torch.float64)
     a = float(np.prod(1 - np.linspace(1e-4, 0.02, 1000)[:101]))
     torch.testing.assert_close(diffuse(x, 100, e), a**0.5 * x + (1 - a) ** 0.5 * e)
+    many = diffuse(x.float(), torch.tensor([0, 100, 500, 999]), e.float())  # a timestep for each image
+    for i, t in enumerate((0, 100, 500, 999)):
+        torch.testing.assert_close(many[i].double(), diffuse(x[i], t, e[i]), atol=1e-5, rtol=1e-4)
 
 
 def test_noise_is_one_field_per_size_seed_and_draw():

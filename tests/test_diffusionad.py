@@ -6,11 +6,12 @@ import torch
 from torch import nn
 
 from baselines.diffusionad import DiffusionAD, Segmentation, focal_loss, norm_guided, one_step
-from radar.diffusion.predictor import image_noise
+from radar.diffusion.schedule import image_noise
 from radar.diffusion.training import Training
 from radar.images.image_set import ImageSet
 from radar.images.synthetic import paste
 from radar.method.detector import MethodError
+from tests.conftest import Tensors
 
 A = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
 TINY = {"patch": 16, "stride": 8, "channels": [8, 16], "layers_per_block": 1, "attention": [8], "norm_groups": 4,
@@ -25,9 +26,7 @@ def stripes(n: int = 12, channels: int = 1, size: int = 40) -> ImageSet:
     wave = 60 * torch.sin(torch.arange(size) * 2 * torch.pi / 8 + 6.3 * torch.rand(n, channels, 1, 1,
                                                                                  generator=generator))
     grain = 8 * torch.randn(n, channels, size, size, generator=generator)
-    images = ImageSet(".", [str(i) for i in range(n)], channels)
-    images._cache = dict(enumerate((127.5 + wave + grain).clamp(0, 255).byte()))
-    return images
+    return Tensors((127.5 + wave + grain).clamp(0, 255).byte())
 
 
 def training(folder, **changes) -> Training:
@@ -329,6 +328,7 @@ def test_segmentation_network_has_the_authors_layers():
     assert count == segmentation_parameters(6) == 28_373_569
 
 
+@pytest.mark.full
 def test_at_the_papers_size_it_trains_a_step_and_predicts(tmp_path):
     """256 px, colour, the defaults of the constructor; about a minute on one core, 7 GiB."""
     images = stripes(1, 3, 256)

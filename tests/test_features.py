@@ -7,12 +7,14 @@ import torch.nn.functional as F
 
 from baselines.invad import InvAD
 from radar.diffusion import networks
-from radar.diffusion.predictor import ALPHA_BAR, NoisePredictor, standardisation
+from radar.diffusion.encoding import standardisation
+from radar.diffusion.predictor import NoisePredictor
+from radar.diffusion.schedule import ALPHA_BAR
 from radar.diffusion.training import Training
 from radar.images import features as features_module
-from radar.images.features import FeatureError, FeatureMaps, FrozenFeatures
+from radar.images.features import FeatureError, FrozenFeatures, feature_maps
 from radar.images.image_set import to_unit
-from radar.method.radar import RADAR
+from radar.method.readings import Readings
 from tests.conftest import TRAINING
 
 SETTINGS = {"space": "features", "noise": "gaussian", "backbone": "efficientnet_lite0", "standardise": "whiten",
@@ -80,7 +82,7 @@ def test_any_size_and_batch_gives_the_same_grid(images):
     generator = torch.Generator().manual_seed(0)
     for shape in ((3, 1, 40, 70), (1, 3, 300, 224)):
         assert features(torch.rand(shape, generator=generator) * 2 - 1).shape == (shape[0], 368, 14, 14)
-    together = torch.stack([*FeatureMaps(features, images, cache_bytes=0)])
+    together = torch.stack([*feature_maps(features, images, room=0)])
     alone = torch.cat([features(images[i][None]) for i in range(len(images))])
     torch.testing.assert_close(together, alone)
 
@@ -100,7 +102,7 @@ def test_other_weights_are_refused_and_missing_ones_say_what_to_do(monkeypatch):
 
 def test_feature_maps_are_the_same_with_and_without_a_cache(images):
     features = FrozenFeatures()
-    kept, anew = FeatureMaps(features, images), FeatureMaps(features, images, cache_bytes=0)
+    kept, anew = feature_maps(features, images), feature_maps(features, images, room=0)
     assert torch.equal(kept[3], anew[3]) and kept[3] is kept[3] and anew[3] is not anew[3]
 
 
@@ -108,7 +110,7 @@ def test_feature_maps_are_the_same_with_and_without_a_cache(images):
 
 
 def test_whitened_features_have_unit_covariance_and_zero_mean_at_every_position(images):
-    maps = FeatureMaps(FrozenFeatures(), images)
+    maps = feature_maps(FrozenFeatures(), images)
     encoding = standardisation(maps, "whiten")
     x = torch.stack([maps[i] for i in range(len(maps))]).double()
     z = torch.einsum("dc,nchw->ndhw", encoding["matrix"].double(), x - encoding["mean"])
@@ -127,7 +129,7 @@ def test_whitened_features_have_unit_covariance_and_zero_mean_at_every_position(
 
 
 def test_standardised_channels_have_zero_mean_and_unit_variance(images):
-    maps = FeatureMaps(FrozenFeatures(), images)
+    maps = feature_maps(FrozenFeatures(), images)
     encoding = standardisation(maps, "channel")
     x = torch.stack([maps[i] for i in range(len(maps))])
     z = torch.einsum("dc,nchw->ndhw", encoding["matrix"], x - encoding["mean"])
@@ -149,8 +151,8 @@ def test_an_untrained_velocity_predictor_is_the_gaussian_models(images, t, netwo
     a = ALPHA_BAR[t]
     n = p.eps(a**0.5 * z, t)
     torch.testing.assert_close(n, (1 - a) ** 0.5 * a**0.5 * z, atol=1e-5, rtol=1e-4)
-    radar = RADAR(t=t, input="scaled", evidence="magnitude", detection="top", noise_predictor=p)
-    maps = radar._maps(images[0][None])
+    radar = Readings(t=t, input="scaled", evidence="magnitude", detection="top", noise_predictor=p)
+    maps = radar.maps(images[0][None])
     torch.testing.assert_close(maps[0, 0], (a * (1 - a)) ** 0.5 * z[0].norm(dim=0), atol=1e-4, rtol=1e-4)
 
 
@@ -169,15 +171,15 @@ def test_training_in_feature_space_lowers_the_loss_and_survives_saving(images, t
 
 def test_scales_kept_apart_are_the_strides_of_the_features(images):
     p = predictor(images)
-    radar = RADAR(t=100, input="scaled", evidence="magnitude", scales="apart", standardise="position", detection="top",
-                  noise_predictor=p)
-    n = radar.noise_map(p.encode(images[0][None]))[0].double()
-    maps = radar._maps(images[0][None])[0]
+    radar = Readings(t=100, input="scaled", evidence="magnitude", scales="apart", standardise="position",
+                     detection="top", noise_predictor=p)
+    n = radar.evidence_map(p.encode(images[0][None]))[0].double()
+    maps = radar.maps(images[0][None])[0]
     starts = np.cumsum([0, 24, 40, 112, 192])
     for group, first, last in zip(maps, starts, starts[1:], strict=False):
         torch.testing.assert_close(group.double(), n[first:last].square().sum(0).sqrt(), rtol=1e-4, atol=1e-5)
     radar.fit(images)
-    everything = torch.cat([radar._maps(images[i][None]) for i in range(len(images))])
+    everything = torch.cat([radar.maps(images[i][None]) for i in range(len(images))])
     mean, deviation = everything.mean(0), everything.std(0)
     deviation = (deviation + deviation.mean((1, 2), keepdim=True)) / 2
     prediction = radar.predict(images[2][None])
@@ -245,6 +247,7 @@ def test_attention_stands_where_the_settings_say():
 # The paper's size
 
 
+@pytest.mark.full
 def test_invad_at_the_papers_size_builds_trains_one_step_and_predicts(monkeypatch, images):
     """EfficientNet-B4 at 256 px and DiT, patch 1, width 2048, depth 16. In bfloat16, to keep the memory low."""
     from efficientnet_lite_pytorch import EfficientNet

@@ -1,6 +1,7 @@
 """The papers' size on pixels: the network builds, takes one training step, and every reading of it predicts once."""
 
 import numpy as np
+import pytest
 import torch
 
 from baselines.ddpm import DDPM
@@ -17,6 +18,7 @@ PAPER = {"space": "pixels", "noise": "simplex", "patch": 256, "stride": 256, "ne
          "norm_groups": 32, "predicts": "noise", "tile_batch": 1}
 
 
+@pytest.mark.full
 def test_the_pixel_methods_at_the_papers_size(tmp_path):
     torch.manual_seed(0)
     predictor = NoisePredictor(PAPER, 3)
@@ -29,7 +31,7 @@ def test_the_pixel_methods_at_the_papers_size(tmp_path):
     assert np.isfinite(curve[-1]["loss"]) and not torch.equal(before, predictor.network.conv_out.weight)
     # the score needs a fit, which is not what is checked here: one evaluation and what is made of it
     radar = RADAR(noise_predictor=predictor)
-    assert torch.isfinite(radar._features(radar._maps(images))).all()
+    assert torch.isfinite(radar.feature(radar.sobel_map(images))).all()
     assert InvAD(taus=[999], noise_predictor=predictor).predict(images).check(images, "inversion").score.shape == (1,)
     ddpm = DDPM(noise_level=250, chain_steps=1, noise_predictor=predictor)
     assert ddpm.predict(images).check(images, "AnoDDPM").anomaly_map.shape == (1, 256, 256)

@@ -27,7 +27,7 @@ class Pooled:
     channels, grid, groups = 6, GRID, [3, 3]
 
     def __init__(self, device, backbone="pooled"):
-        pass
+        self.device = device
 
     def __call__(self, images):
         levels = (images + 1) * 127.5
@@ -47,8 +47,7 @@ class Colours(Pooled):
 def pooled(monkeypatch):
     """Make Gaussian and PCA use a stand-in; returns the function that chooses which."""
     def use(standin: type) -> type:
-        monkeypatch.setattr("baselines.gaussian.FrozenFeatures", standin)
-        monkeypatch.setattr("baselines.pca.FrozenFeatures", standin)
+        monkeypatch.setattr("baselines.floor.FrozenFeatures", standin)
         return standin
     use(Pooled)
     return use
@@ -250,13 +249,13 @@ def test_what_is_learned_is_restored(pooled, detector):
     images = to_unit(texture(3, 12, seed=1))
     first, second = fitted.predict(images), other.predict(images)
     assert torch.equal(first.score, second.score) and torch.equal(first.anomaly_map, second.anomaly_map)
-    assert fitted.nfe == 0 and fitted.parameters() == (7 if fitted.space == "features" else 0)
+    assert fitted.nfe == 0 and fitted.parameters() == (7 if fitted.features else 0)
 
 
 def test_pca_on_pixels_keeps_its_state():
     pca = PCA(patch=4)
     pca.fit(Tensors(texture(5, 12)))
-    assert sorted(pca.state()) == ["components", "mean"]
+    assert sorted(pca.state()) == ["components_", "mean_"]
 
 
 @pytest.mark.parametrize("cls, settings, words", [

@@ -47,7 +47,7 @@ def test_an_image_set_is_a_sequence_of_unit_tensors(folder):
 
 
 def test_without_room_in_the_cache_the_images_are_the_same(folder):
-    small, large = (ImageSet(folder, ["grey.png", "deep.tiff"], 1, cache_bytes=room) for room in (0, 10**6))
+    small, large = (ImageSet(folder, ["grey.png", "deep.tiff"], 1, room=room) for room in (0, 10**6))
     assert torch.equal(small[0], large[0]) and torch.equal(small[0], small[0])
 
 

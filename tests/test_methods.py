@@ -17,12 +17,16 @@ from sklearn.metrics import roc_auc_score
 from baselines.ddpm import DDPM, posterior
 from baselines.invad import InvAD, inversion_step, negative_log_likelihood
 from baselines.pca import PCA
-from radar.diffusion.predictor import image_noise
+from radar.diffusion.memory import Memory
+from radar.diffusion.predictor import NoisePredictor
+from radar.diffusion.schedule import image_noise
 from radar.method.detector import MethodError
 from radar.method.forest import Forest
-from radar.method.radar import RADAR, position_statistics
+from radar.method.moments import position_statistics
+from radar.method.radar import RADAR
+from radar.method.readings import Readings
 from radar.method.selection import measure
-from tests.conftest import Tensors, ancestral_step, closed_form
+from tests.conftest import PREDICTOR, Tensors, ancestral_step, closed_form
 
 BETA = np.linspace(1e-4, 0.02, 1000)
 A = np.cumprod(1 - BETA)
@@ -56,8 +60,8 @@ def scipy_sobel(n: np.ndarray) -> np.ndarray:
 def test_radar_on_gaussian_data_has_its_closed_form(t, noised):
     """n = c x_t with a known c, so S, the feature and the map follow from the image alone."""
     images = uint8_images()
-    x = images.double() / 127.5 - 1
-    radar = RADAR(t=t, input="noised" if noised else "scaled", evidence="sobel", noise_predictor=ideal(), seed=4)
+    x, settings = images.double() / 127.5 - 1, {"noise_predictor": ideal(), "seed": 4}
+    radar = RADAR(t=t, **settings) if noised else Readings(t=t, input="scaled", **settings)
     radar.fit(Tensors(images))
     prediction = radar.predict(x.float())
 
@@ -71,45 +75,46 @@ def test_radar_on_gaussian_data_has_its_closed_form(t, noised):
     local = np.sqrt([max((one[a:a + 32, b:b + 32] ** 2).mean() for a in (0, 16) for b in (0, 16))
                      for one in sobel[:, 0]])
     features = np.stack([whole, local], axis=1).astype(np.float32)
-    np.testing.assert_allclose(radar._features(radar._maps(x.float())), features, rtol=1e-4)
+    found = radar.sobel_map(x.float()) if noised else radar.maps(x.float())[:, 0]
+    np.testing.assert_allclose(radar.feature(found), features, rtol=1e-4)
     assert prediction.score.shape == (6,) and prediction.decision.dtype == torch.bool
 
 
 def test_radar_residual_is_the_predicted_minus_the_drawn_noise():
     x = torch.randn(2, 1, 40, 40)
-    radar = RADAR(t=200, map="residual", evidence="magnitude", noise_predictor=ideal(), seed=1)
+    radar = Readings(t=200, map="residual", evidence="magnitude", noise_predictor=ideal(), seed=1)
     e = image_noise(1, 40, 40, 1, 0, "cpu")
     expected = gaussian_eps(A[200] ** 0.5 * x + (1 - A[200]) ** 0.5 * e, 200) - e
-    torch.testing.assert_close(radar.noise_map(x), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(radar.evidence_map(x), expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("map", ["noise", "residual"])
 def test_radar_averages_the_map_over_draws(map):
     x = torch.randn(2, 1, 40, 40)
     settings = {"t": 50, "map": map, "evidence": "magnitude", "noise_predictor": ideal(), "seed": 3}
-    single = [RADAR(first_draw=k, **settings).noise_map(x) for k in range(2, 5)]
+    single = [Readings(first_draw=k, **settings).evidence_map(x) for k in range(2, 5)]
     assert not torch.allclose(single[0], single[1], atol=0.01)
-    averaged = RADAR(draws=3, first_draw=2, **settings)
-    torch.testing.assert_close(averaged.noise_map(x), torch.stack(single).mean(0), atol=1e-5, rtol=1e-4)
+    averaged = Readings(draws=3, first_draw=2, **settings)
+    torch.testing.assert_close(averaged.evidence_map(x), torch.stack(single).mean(0), atol=1e-5, rtol=1e-4)
     assert averaged.nfe == 3
 
 
 def test_normal_detection_is_the_mahalanobis_distance_of_the_log_feature():
     """Against scipy with scikit-learn's shrunk covariance of scaled logarithms; two-sided, and without a ceiling."""
     images = uint8_images(40)
-    radar = RADAR(input="scaled", detection="normal", noise_predictor=ideal())
+    radar = Readings(input="scaled", detection="normal", noise_predictor=ideal())
     radar.fit(Tensors(images))
     x = torch.cat([images.float() / 127.5 - 1, images[:1].float() / 127.5 - 1])
     x[-1] *= 3
     score = radar.predict(x).score
-    features = radar._features(radar._maps(x)).log().double().numpy()
+    features = radar.features(radar.maps(x)).log().double().numpy()
     scale = features[:40].std(0)
     covariance = LedoitWolf(assume_centered=True).fit((features[:40] - features[:40].mean(0)) / scale).covariance_
     inverse = np.linalg.inv(covariance)
     expected = [mahalanobis(one / scale, features[:40].mean(0) / scale, inverse) for one in features]
     np.testing.assert_allclose(score, expected, rtol=1e-4)
     assert score[-1] > 3 * score[:-1].max()
-    forest = RADAR(input="scaled", noise_predictor=ideal())
+    forest = Readings(input="scaled", noise_predictor=ideal())
     forest.fit(Tensors(images))
     brighter, brightest = (forest.predict(factor * x[:1]).score for factor in (10, 100))
     assert brighter == brightest  # the ceiling of a forest
@@ -141,12 +146,12 @@ def test_radar_chooses_the_reading_that_separates_pasted_defects():
     def answer(x: torch.Tensor, t: int) -> torch.Tensor:
         return gaussian_eps(x, t) if t == 50 else torch.ones_like(x)
 
-    radar = RADAR(input="scaled", evidence="magnitude", detection="top", choose={"t": [1, 50, 400]},
+    radar = Readings(input="scaled", evidence="magnitude", detection="top", choose={"t": [1, 50, 400]},
                   noise_predictor=closed_form(answer, 32, 16))
     assert radar.chosen() == {"t": 1}  # before fitting, the first candidate
     radar.fit(Tensors(images))
     assert radar.t == 50 and radar.chosen() == {"t": 50}
-    restored = RADAR(input="scaled", evidence="magnitude", detection="top", choose={"t": [1, 50, 400]},
+    restored = Readings(input="scaled", evidence="magnitude", detection="top", choose={"t": [1, 50, 400]},
                      noise_predictor=closed_form(answer, 32, 16))
     restored.restore(radar.state())
     x = images.float() / 127.5 - 1
@@ -155,50 +160,72 @@ def test_radar_chooses_the_reading_that_separates_pasted_defects():
 
 def test_too_few_normal_images_to_choose_or_judge_by_are_refused_in_one_line():
     with pytest.raises(MethodError, match="takes 4 normal training images, half of them to judge by, not 3"):
-        RADAR(choose={"t": [1, 50]}, noise_predictor=ideal()).fit(Tensors(uint8_images(3)))
-    RADAR(detection="normal", choose={"t": [1, 50]}, noise_predictor=ideal()).fit(Tensors(uint8_images(4)))
+        Readings(choose={"t": [1, 50]}, noise_predictor=ideal()).fit(Tensors(uint8_images(3)))
+    Readings(detection="normal", choose={"t": [1, 50]}, noise_predictor=ideal()).fit(Tensors(uint8_images(4)))
     with pytest.raises(MethodError, match="takes 2 normal training images, not 1"):
-        RADAR(detection="normal", noise_predictor=ideal()).fit(Tensors(uint8_images(1)))
+        Readings(detection="normal", noise_predictor=ideal()).fit(Tensors(uint8_images(1)))
 
 
 def test_candidates_are_the_combinations_that_exist():
-    radar = RADAR(choose={"input": ["noised", "scaled"], "map": ["noise", "residual"], "t": [1, 2]},
+    radar = Readings(choose={"input": ["noised", "scaled"], "map": ["noise", "residual"], "t": [1, 2]},
                   noise_predictor=ideal())
     assert len(radar.candidates) == 6  # scaled has no residual
     for choose in ({"time": [1]}, {"t": 1}, {"t": []}, {"t": [5000, 1]}):
         with pytest.raises(MethodError):
-            RADAR(choose=choose, noise_predictor=ideal())
+            Readings(choose=choose, noise_predictor=ideal())
 
 
 def test_what_is_remembered_is_not_evaluated_again():
-    calls = []
-    predictor = closed_form(lambda x, t: None, 32, 16)
-    del predictor.eps  # the class's own
-    predictor._evaluate = lambda x, t: calls.append(t) or x + t
+    calls, memory = [], Memory()
     x, y = torch.randn(2, 1, 32, 32), torch.randn(2, 1, 32, 32)
-    with predictor.remembering(numbers=2 * x.numel()):
+
+    def ask(one: torch.Tensor, t: int) -> None:
+        torch.testing.assert_close(memory(t, one, lambda x: calls.append(t) or x + t), one + t)
+
+    with memory.on(room=2 * x.numel()):
         for one, t in ((x, 1), (x, 1), (y, 1), (x, 1), (x, 2), (y, 1)):
-            torch.testing.assert_close(predictor.eps(one, t), one + t)
+            ask(one, t)
         assert calls == [1, 1, 2, 1]  # y at 1 had been dropped for want of room
-    predictor.eps(x, 2)
+        with memory.on():  # no other than the outer one
+            ask(y, 1)
+    ask(x, 2)
     assert calls == [1, 1, 2, 1, 2]
+    with memory.on(room=1):  # what is larger than the room is not kept, but given
+        ask(x, 3)
 
 
 def test_radar_evaluates_the_network_once():
     calls = []
     predictor = closed_form(lambda x, t: calls.append(t) or gaussian_eps(x, t), 32, 16)
     radar = RADAR(noise_predictor=predictor)
-    radar.noise_map(torch.randn(3, 1, 64, 64))
+    radar.sobel_map(torch.randn(3, 1, 64, 64))
     assert calls == [1] and radar.nfe == 1
 
 
 @pytest.mark.parametrize("settings, words", [
-    ({"t": 1000}, "t is 1000"), ({"input": "noisy"}, "noised"), ({"evidence": "edge"}, "sobel"),
-    ({"input": "scaled", "map": "residual"}, "no residual"), ({"contamination": 0}, "contamination"),
+    ({"t": 1000}, "t is 1000"), ({"contamination": 0}, "contamination"), ({"draws": 0}, "draws"),
+    ({"input": "noisy"}, "noised"), ({"evidence": "edge"}, "sobel"),
+    ({"input": "scaled", "map": "residual"}, "no residual"),
 ])
-def test_radar_refuses_unusable_settings(settings, words):
-    with pytest.raises(MethodError, match=words):
-        RADAR(noise_predictor=ideal(), **settings)
+def test_radar_and_its_readings_refuse_unusable_settings(settings, words):
+    for cls in (RADAR, Readings) if settings.keys() <= {"t", "contamination"} else (Readings,):
+        with pytest.raises(MethodError, match=f"{cls.__name__}: .*{words}"):
+            cls(noise_predictor=ideal(), **settings)
+
+
+@pytest.mark.parametrize("settings", [{}, {"t": 50, "patch": 8, "contamination": 0.2, "smoothing": 1.5}])
+def test_readings_at_their_literal_values_are_radar_to_the_bit(settings, trivial_set):
+    torch.manual_seed(0)
+    common = settings | {"noise_predictor": NoisePredictor(PREDICTOR, 1), "seed": 2}
+    literal = {"input": "noised", "map": "noise", "draws": 1, "first_draw": 0, "evidence": "sobel", "scales": "joint",
+               "standardise": "none", "detection": "forest"}
+    images, made = trivial_set[2].float() / 127.5 - 1, []
+    for detector in (RADAR(**common), Readings(**common), Readings(**common, **literal)):
+        detector.fit(trivial_set[0])
+        made.append(detector.predict(images))
+    for one in made[1:]:
+        assert torch.equal(one.score, made[0].score) and torch.equal(one.anomaly_map, made[0].anomaly_map)
+        assert torch.equal(one.decision, made[0].decision)
 
 
 @pytest.mark.parametrize("n, contamination", [(60, 0.05), (400, 0.2), (7, 0.05)])

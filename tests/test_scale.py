@@ -25,10 +25,10 @@ from radar.devices import claim
 from radar.evaluation.bootstrap import resample_weights
 from radar.evaluation.metrics import PIXEL_METRICS, PixelHistograms, pixel_metrics
 from radar.files import ROOT
+from radar.images.kept import Kept
 from radar.images.map_archive import MapWriter, read_maps, read_scale
 from radar.method.detector import build
 from radar.method.moments import Moments, ledoit_wolf
-from radar.method.readings import Batchwise
 from tests.conftest import grain
 
 # Maps
@@ -246,11 +246,11 @@ def test_moments_agree_with_numpy_and_scikit_learn_whatever_the_centre():
 def test_what_does_not_fit_is_made_again():
     made = []
 
-    def make(batch: torch.Tensor) -> torch.Tensor:
-        made.append(int(batch[0]))
-        return batch * 2
+    def make(index: int) -> torch.Tensor:
+        made.append(index)
+        return torch.full((4,), float(index))
 
-    kept = Batchwise(lambda: iter([torch.full((4,), float(i)) for i in range(5)]), make, room=8)
+    kept = Kept(make, 5, room=32)  # bytes: two of them
     first, second = list(kept), list(kept)
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True)) and len(first) == 5
     assert made == [0, 1, 2, 3, 4, 2, 3, 4]

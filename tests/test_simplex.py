@@ -1,10 +1,10 @@
 """Simplex noise: its values, its statistics, and AnoDDPM's chain that is driven by it."""
 
 import os
-import runpy
 import subprocess
 import sys
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -12,9 +12,8 @@ import torch.nn.functional as F
 from opensimplex import OpenSimplex
 from scipy.integrate import quad
 
-import radar.diffusion.simplex
 from baselines.ddpm import DDPM, posterior
-from radar.diffusion.predictor import image_noise
+from radar.diffusion.schedule import image_noise
 from radar.diffusion.simplex import simplex_noise, standard_deviation
 from tests.conftest import ancestral_step, closed_form
 
@@ -68,7 +67,7 @@ def test_the_generator_is_the_only_source_of_randomness():
 
 
 def test_threads_are_at_most_torchs_and_change_no_bit():
-    numba, threads = pytest.importorskip("numba"), torch.get_num_threads()
+    threads = torch.get_num_threads()
     try:
         noise = {}
         for count in (1, 2, 1000):
@@ -89,16 +88,6 @@ def test_the_first_call_leaves_torchs_threads_alone():
     done = subprocess.run([sys.executable, "-c", command], env=os.environ | {"NUMBA_NUM_THREADS": "3"},
                           capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"
-
-
-def test_without_numba_the_noise_is_the_same(monkeypatch):
-    compiled = simplex_noise(2, 1, 6, 6, generator())
-    for name in [name for name in sys.modules if name.startswith("opensimplex")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "numba", None)  # importing it now raises ImportError
-    plain = runpy.run_path(radar.diffusion.simplex.__file__)
-    assert plain["numba"] is None
-    torch.testing.assert_close(plain["simplex_noise"](2, 1, 6, 6, generator()), compiled, atol=1e-6, rtol=0)
 
 
 # The statistics

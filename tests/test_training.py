@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from radar.diffusion.training import forget_checkpoint, train
+from radar.diffusion.training import Training, forget_checkpoint
 from tests.conftest import TRAINING
 
 SETTINGS = TRAINING | {"images": 40 * 16}
@@ -35,8 +35,7 @@ def run(folder, net, killed_after: int | None = None, settings: dict = SETTINGS,
         noise = 0.1 * torch.randn(16, 1, generator=generator)
         return (net(x) - x.sum(1, keepdim=True).sin() - noise).square().mean()
 
-    curve = train(net, loss, batches, settings, 0, folder, identity or {}, "test")
-    return curve, drawn
+    return Training(settings, 0, folder, identity or {})(net, loss, batches), drawn
 
 
 @pytest.mark.parametrize("killed_after", [5, 23, 39])
@@ -82,7 +81,7 @@ def test_the_average_follows_the_stated_recursion(tmp_path):
         seen.append({name: value.clone() for name, value in net.state_dict().items()})
         return net(x).square().mean()
 
-    train(net, loss, lambda g: torch.randn(4, 3, generator=g), SETTINGS | {"images": 3 * 16}, 0, tmp_path, {}, "test")
+    Training(SETTINGS | {"images": 3 * 16}, 0, tmp_path)(net, loss, lambda g: torch.randn(4, 3, generator=g))
     # decays of the first two steps: 1/10, 2/11; the third step's weights are not seen, solve for them
     expected = seen[0]["0.weight"] * 0.1 + seen[1]["0.weight"] * 0.9
     expected = expected * 2 / 11 + seen[2]["0.weight"] * 9 / 11
@@ -96,6 +95,6 @@ def test_training_lowers_the_loss_and_stops_on_nan(tmp_path):
     assert curve[-1]["loss"] < 0.3 * curve[0]["loss"]
     with pytest.raises(FloatingPointError, match="learning rate"):
         net = network()
-        train(net, lambda x, g: net(x).sum() * float("nan"), lambda g: torch.randn(4, 3, generator=g), SETTINGS, 0,
-              tmp_path / "b", {}, "test")
+        Training(SETTINGS, 0, tmp_path / "b")(net, lambda x, g: net(x).sum() * float("nan"),
+                                              lambda g: torch.randn(4, 3, generator=g))
     assert json.dumps(curve)  # plain numbers

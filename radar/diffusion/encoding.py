@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from radar.diffusion.training import Batches
-from radar.images.features import FeatureMaps, FrozenFeatures
+from radar.images.features import FrozenFeatures, feature_maps
 from radar.images.image_set import ImageSet
+from radar.images.kept import Kept
 
 
 class Pixels:
@@ -42,7 +43,7 @@ class Features:
         if settings["patch"] != self.frozen.grid:
             raise ValueError(f"noise predictor on features: patch is {settings['patch']}, the feature map's side "
                              f"is {self.frozen.grid}")
-        self.device, self.channels, self.groups = device, self.frozen.channels, self.frozen.groups
+        self.channels, self.groups = self.frozen.channels, self.frozen.groups
         self.state: dict[str, Tensor] = {}  # mean [C, 1 or h, 1 or w] and matrix [C, C]
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -50,7 +51,7 @@ class Features:
 
     def training_batches(self, images: ImageSet, count: int) -> Batches:
         """Take the standardisation from these images; batches(generator) -> x_0 of `count` random ones."""
-        maps = FeatureMaps(self.frozen, images, self.device)
+        maps = feature_maps(self.frozen, images)
         self.state = standardisation(maps, self.standardise)
 
         def batches(generator: torch.Generator) -> Tensor:
@@ -63,7 +64,7 @@ class Features:
         return torch.einsum("dc,nchw->ndhw", self.state["matrix"], maps - self.state["mean"]).contiguous()
 
 
-def standardisation(maps: FeatureMaps, kind: str) -> dict[str, Tensor]:
+def standardisation(maps: Kept, kind: str) -> dict[str, Tensor]:
     """mean and matrix that standardise feature maps [C, h, w], from those of normal training images.
 
     kind: "channel", mean [C, 1, 1] and the inverse deviations on the diagonal; or "whiten", mean [C, h, w] and the
@@ -72,7 +73,7 @@ def standardisation(maps: FeatureMaps, kind: str) -> dict[str, Tensor]:
     from sklearn.covariance import ledoit_wolf  # a second to import, and needed in trainings only
 
     n, (c, h, w) = len(maps), maps[0].shape
-    mean = torch.zeros(c, h, w, dtype=torch.float64, device=maps.device)
+    mean = torch.zeros(c, h, w, dtype=torch.float64, device=maps[0].device)
     for one in maps:
         mean += one.double() / n
     if kind == "channel":
@@ -88,4 +89,4 @@ def standardisation(maps: FeatureMaps, kind: str) -> dict[str, Tensor]:
         covariance, _ = ledoit_wolf(vectors.cpu().numpy(), assume_centered=True)
         values, basis = torch.linalg.eigh(torch.from_numpy(covariance))
         matrix = basis @ torch.diag(values.clamp(min=1e-12) ** -0.5) @ basis.T
-    return {"mean": mean.float(), "matrix": matrix.float().to(maps.device)}
+    return {"mean": mean.float(), "matrix": matrix.float().to(mean.device)}

@@ -9,26 +9,21 @@ from torch import Tensor
 
 
 class Memory:
-    """memory(name, x, evaluate) is evaluate(x), or what it was for the same bytes of x before, while it is `on`.
-
-    Never to be on while something is timed.
-    """
+    """memory(name, x, evaluate) is evaluate(x), or, while it is `on`, what it was for the same bytes of x before."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple, Tensor] | None = None
 
     @contextmanager
     def on(self, room: int = 250_000_000) -> Iterator[None]:
-        """Within this context the latest results are kept, up to so many numbers; a context within it changes nothing.
-        """
-        if self._kept is not None:
-            yield
-            return
-        self._kept, self._room = OrderedDict(), room
+        """Within this context the latest results are kept, up to `room` numbers. Never while something is timed."""
+        outer = self._kept
+        if outer is None:
+            self._kept, self._room = OrderedDict(), room
         try:
             yield
         finally:
-            self._kept = None
+            self._kept = outer
 
     def __call__(self, name: object, x: Tensor, evaluate: Callable[[Tensor], Tensor]) -> Tensor:
         if self._kept is None:

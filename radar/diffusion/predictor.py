@@ -21,7 +21,6 @@ from radar.diffusion.memory import Memory
 from radar.diffusion.schedule import ALPHA_BAR, T, at, diffuse, draw_noise, image_noise
 from radar.diffusion.training import Batches
 from radar.files import atomic, write_json
-from radar.images.features import FrozenFeatures
 from radar.images.image_set import ImageSet
 from radar.images.tiling import Tiling, tiling
 
@@ -48,6 +47,7 @@ class NoisePredictor:
         self.settings, self.image_channels, self.device = settings, image_channels, torch.device(device)
         on_features = settings["space"] == "features"
         self.encoding = Features(settings, self.device) if on_features else Pixels(settings, image_channels)
+        self.features = self.encoding.frozen  # the network whose features x_0 are; None on pixels
         self.network = networks.build(self.encoding.channels, settings).to(self.device).eval().requires_grad_(False)
         self.memory = Memory()
         self.sha256: str | None = None  # of the weights, once saved or loaded
@@ -78,16 +78,6 @@ class NoisePredictor:
 
     # Between images and what the network sees
 
-    @property
-    def features(self) -> FrozenFeatures | None:
-        """The frozen network whose features x_0 are; None on pixels."""
-        return self.encoding.frozen
-
-    @property
-    def groups(self) -> list[int]:
-        """How many channels of x_0 belong together: one group for pixels, one per stride for features."""
-        return self.encoding.groups
-
     def encode(self, images: Tensor) -> Tensor:
         """x_0 [N, C', H', W'] of images [N, C, H, W] in [-1, 1]: the images themselves, or their features."""
         return images if self.features is None else self.memory("encode", images, self.encoding)
@@ -101,10 +91,7 @@ class NoisePredictor:
         return image_noise(*x_0.shape[1:], seed, draw, x_0.device, self.settings["noise"])
 
     def training_batches(self, images: ImageSet, count: int) -> Batches:
-        """batches(generator) -> x_0 [count, C', patch, patch] of random normal images, for radar.diffusion.training.
-
-        On features this first takes the standardisation from these images.
-        """
+        """What makes squares x_0 [count, C', patch, patch] of these normal images, which standardise features, too."""
         return self.encoding.training_batches(images, count)
 
     def parameters(self) -> int:

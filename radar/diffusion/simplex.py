@@ -9,28 +9,21 @@ corner x = y = 0, with z = t / f_i, t the timestep; one field for the whole batc
 deviation 0.505, not 1, so x_t holds a quarter of the noise variance that the schedule says.
 
 Ours:
-- Unit variance, so that x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) e and the posterior's variance mean what
-  they say, and one schedule and one lambda serve both kinds of noise. A given lambda is therefore harsher than in the
-  published code, whose lambda = 250 has the signal-to-noise ratio of t = 140 here. We divide by the standard deviation
-  over all fields, a constant, and not by each sample's own: that would take away what the low octaves do (32 px see a
-  quarter of a wave of the first, hardly more than an offset), make e depend on the crop, and so give the tiles of a
-  test image another noise than the training patches.
-- Every octave starts at its own random place, so the noise is the same everywhere in the image. From a common corner
-  the octaves are scaled copies of each other there; the authors' code notes such artefacts of its 2-D noise.
+- Unit variance, so that one schedule and one lambda serve both kinds of noise. A given lambda is therefore harsher than
+  in the published code, whose lambda = 250 has the signal-to-noise ratio of t = 140 here. We divide by the standard
+  deviation over all fields, a constant, and not by each sample's own: that would take away what the low octaves do (32
+  px see a quarter of a wave of the first, hardly more than an offset), and make e depend on the crop.
+- Every octave starts at its own random place: from a common corner the octaves are scaled copies of each other there.
 - Every image and channel has its own field.
 """
 
 import math
 
+import numba  # which opensimplex compiles itself with
 import numpy as np
 import torch
 from opensimplex import OpenSimplex
 from torch import Tensor
-
-try:  # opensimplex compiles itself where numba is installed; else the same numbers come several hundred times slower
-    import numba
-except ImportError:
-    numba = None
 
 PERIOD = 1536  # of OpenSimplex along an axis: 256 permuted entries times the six units after which its lattice repeats
 SPACING = 5    # between fields along z: a lattice point reaches sqrt(2) far, so they share none; prime to the six units
@@ -55,13 +48,11 @@ def simplex_noise(count: int, channels: int, height: int, width: int, generator:
     generator: on the CPU; the only source of randomness. The same state gives the same bits, with any number of
     threads. Drawn per 256 fields: the seed of the permutation, then the place (x, y, z) of every octave.
 
-    The fields of a call are slices of one three-dimensional field, far enough apart to share no lattice point. Mean
-    and variance are those over many draws: a single small field is dominated by its few slow waves.
+    Mean and variance are those over many draws: a single small field is dominated by its few slow waves.
     """
     total, threads = count * channels, torch.get_num_threads()
-    if numba is not None:  # no more threads than torch has been given, nor than numba was started with
-        wanted = 1 + min(total, BLOCK) * height * width // SHARE
-        numba.set_num_threads(min(wanted, threads, numba.config.NUMBA_NUM_THREADS))
+    wanted = 1 + min(total, BLOCK) * height * width // SHARE  # but no more than torch was given, or numba started with
+    numba.set_num_threads(min(wanted, threads, numba.config.NUMBA_NUM_THREADS))
     noise = np.zeros((total, height, width))
     for start in range(0, total, BLOCK):
         block = noise[start:start + BLOCK]

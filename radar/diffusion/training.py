@@ -26,9 +26,9 @@ from radar.progress import progress
 Batches = Callable[[torch.Generator], Tensor]
 
 
-def train(network: nn.Module, loss: Callable[[Tensor, torch.Generator], Tensor], batches: Batches, settings: dict,
-          seed: int, folder: Path, identity: dict, description: str) -> list[dict]:
-    """Train `network` in place and leave the EMA weights in it. Returns the loss curve.
+@dataclass
+class Training:
+    """training(network, loss, batches): one training with a fixed budget, the loss curve is kept in `curve`.
 
     settings: images (the budget: how many go through the network in all), batch_size, learning_rate, warm_up (share of
         the steps), ema_decay, clip (gradient norm), checkpoint_seconds, precision ("float32", or "bfloat16" for what
@@ -38,83 +38,94 @@ def train(network: nn.Module, loss: Callable[[Tensor, torch.Generator], Tensor],
     The curve has a row per ten steps: step, images, seconds (of training, interruptions left out), loss (mean of
     these steps). AdamW; the learning rate warms up linearly and falls to zero on a cosine [ours].
     """
-    network.train().requires_grad_(True)
-    device = next(network.parameters()).device.type
-    optimizer = torch.optim.AdamW(network.parameters(), lr=settings["learning_rate"], fused=True)
-    average = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    steps = math.ceil(settings["images"] / settings["batch_size"])
-    warm_up = max(1, round(settings["warm_up"] * steps))
-    curve: list[dict] = []
-    window: list[Tensor] = []
-    first, seconds = 0, 0.0
-
-    checkpoint = Path(folder) / "checkpoint.pt"
-    mark = fingerprint(settings, seed, identity)
-    if (saved := _read_checkpoint(checkpoint, mark)) is not None:
-        network.load_state_dict(saved["network"])
-        optimizer.load_state_dict(saved["optimizer"])
-        average = saved["average"]
-        first, seconds, curve = saved["step"], saved["seconds"], saved["curve"]
-        print(f"{description}: goes on after step {first} of {steps}", file=sys.stderr)
-
-    averages, weights = list(average.values()), list(network.state_dict().values())  # trained in place, these see it
-    started = saved_at = time.monotonic()
-    with progress(steps, description, "step", initial=first) as bar:
-        for step in range(first, steps):
-            rate = min((step + 1) / warm_up, 1) * 0.5 * (1 + math.cos(math.pi * step / steps))
-            for group in optimizer.param_groups:
-                group["lr"] = settings["learning_rate"] * rate
-            generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-            with torch.autocast(device, torch.bfloat16, enabled=settings["precision"] == "bfloat16"):
-                value = loss(batches(generator), generator)
-            optimizer.zero_grad()
-            value.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), settings["clip"], foreach=True)
-            optimizer.step()
-            decay = min(settings["ema_decay"], (1 + step) / (10 + step))  # early weights are soon forgotten
-            torch._foreach_lerp_(averages, weights, 1 - decay)
-            window.append(value.detach())
-            bar.update()
-            if (step + 1) % 10 == 0 or step + 1 == steps:
-                mean = torch.stack(window).mean().item()
-                if not math.isfinite(mean):
-                    raise FloatingPointError(f"{description}: the loss is {mean} at step {step + 1}; "
-                                             "lower the learning rate in the config")
-                elapsed = seconds + time.monotonic() - started
-                curve.append({"step": step + 1, "images": (step + 1) * settings["batch_size"],
-                              "seconds": round(elapsed, 2), "loss": mean})
-                window.clear()
-                bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
-                if time.monotonic() - saved_at > settings["checkpoint_seconds"]:
-                    with atomic(checkpoint) as temporary:
-                        torch.save({"fingerprint": mark, "step": step + 1, "seconds": elapsed, "curve": curve,
-                                    "network": network.state_dict(), "average": average,
-                                    "optimizer": optimizer.state_dict()}, temporary)
-                    saved_at = time.monotonic()
-    network.load_state_dict(average)
-    network.eval().requires_grad_(False)
-    return curve
-
-
-@dataclass
-class Training:
-    """The budget of a run's trainings, handed to whatever trains: training(network, loss, batches), see `train`.
-
-    settings, seed, folder, identity, description: as `train` takes them. curve: of the training, once it is done.
-    """
 
     settings: dict
     seed: int
     folder: Path
-    identity: dict
-    description: str
+    identity: dict = field(default_factory=dict)
+    description: str = "train"
     curve: list[dict] = field(default_factory=list)
 
     def __call__(self, network: nn.Module, loss: Callable[[Tensor, torch.Generator], Tensor],
                  batches: Batches) -> list[dict]:
-        self.curve = train(network, loss, batches, self.settings, self.seed, self.folder, self.identity,
-                           self.description)
+        """Train `network` in place and leave the EMA weights in it. Returns the loss curve."""
+        settings, device = self.settings, next(network.parameters()).device.type
+        steps = math.ceil(settings["images"] / settings["batch_size"])
+        checkpoint, mark = Path(self.folder) / "checkpoint.pt", fingerprint(settings, self.seed, self.identity)
+        state = _State(network.train().requires_grad_(True), settings)
+        if (saved := _read_checkpoint(checkpoint, mark)) is not None:
+            state.load(saved)
+            print(f"{self.description}: goes on after step {state.step} of {steps}", file=sys.stderr)
+        self.curve = state.curve
+
+        window: list[Tensor] = []
+        before, started = state.seconds, time.monotonic()
+        saved_at = started
+        with progress(steps, self.description, "step", initial=state.step) as bar:
+            for step in range(state.step, steps):
+                generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+                with torch.autocast(device, torch.bfloat16, enabled=settings["precision"] == "bfloat16"):
+                    value = loss(batches(generator), generator)
+                state.descend(value, steps)
+                window.append(value.detach())
+                bar.update()
+                if state.step % 10 and state.step < steps:
+                    continue
+                state.seconds = before + time.monotonic() - started
+                state.record(torch.stack(window).mean().item(), self.description)
+                window.clear()
+                bar.set_postfix(loss=f"{state.curve[-1]['loss']:.4f}", refresh=False)
+                if time.monotonic() - saved_at > settings["checkpoint_seconds"]:
+                    with atomic(checkpoint) as temporary:
+                        torch.save({"fingerprint": mark} | state.save(), temporary)
+                    saved_at = time.monotonic()
+        network.load_state_dict(state.average)
+        network.eval().requires_grad_(False)
         return self.curve
+
+
+class _State:
+    """All that a training changes: the weights, their average, the optimizer, how far it is, and the loss curve."""
+
+    def __init__(self, network: nn.Module, settings: dict):
+        self.network, self.settings = network, settings
+        self.optimizer = torch.optim.AdamW(network.parameters(), lr=settings["learning_rate"], fused=True)
+        self.average = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        self._weights = list(network.state_dict().values())  # trained in place, these see it
+        self.step, self.seconds = 0, 0.0
+        self.curve: list[dict] = []
+
+    def descend(self, loss: Tensor, steps: int) -> None:
+        """One step, of so many in all, down the gradient of `loss`; the average follows the weights."""
+        warm_up = max(1, round(self.settings["warm_up"] * steps))
+        rate = min((self.step + 1) / warm_up, 1) * 0.5 * (1 + math.cos(math.pi * self.step / steps))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings["learning_rate"] * rate
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.settings["clip"], foreach=True)
+        self.optimizer.step()
+        decay = min(self.settings["ema_decay"], (1 + self.step) / (10 + self.step))  # early weights are soon forgotten
+        torch._foreach_lerp_(list(self.average.values()), self._weights, 1 - decay)
+        self.step += 1
+
+    def record(self, loss: float, description: str) -> None:
+        """A row of the curve. Raises FloatingPointError if the loss is not finite."""
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"{description}: the loss is {loss} at step {self.step}; "
+                                     "lower the learning rate in the config")
+        self.curve.append({"step": self.step, "images": self.step * self.settings["batch_size"],
+                           "seconds": round(self.seconds, 2), "loss": loss})
+
+    def save(self) -> dict:
+        return {"step": self.step, "seconds": self.seconds, "curve": self.curve, "average": self.average,
+                "network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load(self, saved: dict) -> None:
+        self.network.load_state_dict(saved["network"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.step, self.seconds, self.curve, self.average = (
+            saved[name] for name in ("step", "seconds", "curve", "average"))
 
 
 def fingerprint(settings: dict, seed: int, identity: dict) -> str:

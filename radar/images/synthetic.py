@@ -31,6 +31,7 @@ SMALLEST_CELL = 4     # px, so that small patches get spots and not single pixel
 THRESHOLD = 0.5       # of the noise, which lies in -1 ... 1
 TRIES = 50            # draws of a mask that comes out empty
 GRID = 8
+RECOLOURINGS = ("gamma", "brightness", "solarise", "posterise", "invert", "stretch")
 
 
 def perlin_masks(count: int, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
@@ -83,15 +84,13 @@ def perlin_noise(height: int, width: int, scales: np.ndarray, rng: np.random.Gen
 
 
 def _fade(t: np.ndarray) -> np.ndarray:
-    """Perlin's 6 t^5 - 15 t^4 + 10 t^3."""
-    return t * t * t * (t * (6 * t - 15) + 10)
+    return t * t * t * (t * (6 * t - 15) + 10)  # Perlin's 6 t^5 - 15 t^4 + 10 t^3
 
 
 def self_source(patch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The patch [C, H, W] itself, recoloured, with the rows and the columns of its 8 x 8 grid shuffled.
 
-    As in DiffusionAD's code, whole rows and columns of the grid are permuted; there the even ones stay ahead of the
-    odd ones, here every order is alike.
+    In DiffusionAD's code the even ones stay ahead of the odd ones, here every order is alike.
     """
     patch = recolour(patch, rng)
     for axis in (1, 2):
@@ -104,8 +103,7 @@ def texture_source(channels: int, height: int, width: int, rng: np.random.Genera
                    textures: Sequence[str]) -> np.ndarray:
     """A recoloured crop [channels, height, width] in [-1, 1] of one of the photographs named in `textures`.
 
-    Names: brick, grass, gravel. The benchmark has datasets made from these very photographs (texture/brick, ...):
-    leave out the texture that is to be tested, or a method trains on what it is tested on.
+    Leave out the texture that is to be tested (texture/brick, ...), or a method trains on what it is tested on.
     """
     photograph = reflect_to(_photograph(textures[rng.integers(len(textures))]), max(height, width)).numpy()
     top, left = (rng.integers(room - side + 1) for room, side in zip(photograph.shape, (height, width), strict=True))
@@ -122,42 +120,31 @@ def _photograph(name: str) -> Tensor:
 def recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Three different changes of grey values or colours, drawn from six; [C, H, W] in [-1, 1] stays there.
 
-    The papers' code draws three of ten; these are the ones that need no image library, with its ranges.
+    With the ranges of the papers' code, which draws three of ten: these are the ones that need no image library.
     """
     value = (image + 1) / 2
     for change in rng.choice(len(RECOLOURINGS), 3, replace=False):
-        value = RECOLOURINGS[change](value, rng).clip(0, 1)
+        value = _recoloured(value, RECOLOURINGS[change], rng).clip(0, 1)
     return (2 * value - 1).astype(np.float32)
 
 
-def _gamma(value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return value ** rng.uniform(0.5, 2.0, (len(value), 1, 1))  # per channel: tints a grey photograph
-
-
-def _brightness(value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return value * rng.uniform(0.8, 1.2) + rng.uniform(-30, 30) / 255
-
-
-def _solarise(value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    threshold = rng.uniform(32, 128) / 255
-    return np.where((value >= threshold) & (rng.random() < 0.5), 1 - value, value)
-
-
-def _posterise(value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    levels = 2 ** rng.integers(1, 9)
-    return np.floor(value * levels).clip(max=levels - 1) / (levels - 1)
-
-
-def _invert(value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return 1 - value
-
-
-def _stretch(value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    low, high = value.min(), value.max()
-    return (value - low) / max(high - low, 1 / 255)
-
-
-RECOLOURINGS = (_gamma, _brightness, _solarise, _posterise, _invert, _stretch)
+def _recoloured(value: np.ndarray, change: str, rng: np.random.Generator) -> np.ndarray:
+    match change:
+        case "gamma":
+            return value ** rng.uniform(0.5, 2.0, (len(value), 1, 1))  # per channel: tints a grey photograph
+        case "brightness":
+            return value * rng.uniform(0.8, 1.2) + rng.uniform(-30, 30) / 255
+        case "solarise":
+            threshold = rng.uniform(32, 128) / 255
+            return np.where((value >= threshold) & (rng.random() < 0.5), 1 - value, value)
+        case "posterise":
+            levels = 2 ** rng.integers(1, 9)
+            return np.floor(value * levels).clip(max=levels - 1) / (levels - 1)
+        case "invert":
+            return 1 - value
+        case _:
+            low, high = value.min(), value.max()
+            return (value - low) / max(high - low, 1 / 255)
 
 
 def paste(patches: Tensor, rng: np.random.Generator, probability: float = 0.5,

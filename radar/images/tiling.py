@@ -6,7 +6,7 @@ normalised window weights: no loop over tiles, no scatter, the same result in ev
 """
 
 import math
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -22,31 +22,12 @@ class Tiling:
     """
 
     def __init__(self, height: int, width: int, size: int, stride: int, device: torch.device | str = "cpu"):
-        self.height, self.width, self.size = height, width, size
-        self.tops = _starts(max(height, size), size, stride)
-        self.lefts = _starts(max(width, size), size, stride)
-        self.device = device
-
-    @property
-    def count(self) -> int:
-        """Tiles per image, P."""
-        return len(self.tops) * len(self.lefts)
-
-    @cached_property
-    def _rows(self) -> Tensor:
-        return _indices(self.tops, self.size, self.device)
-
-    @cached_property
-    def _columns(self) -> Tensor:
-        return _indices(self.lefts, self.size, self.device)
-
-    @cached_property
-    def _blend_rows(self) -> Tensor:
-        return _blend(self.tops, self.size, max(self.height, self.size))[:self.height].to(self.device)
-
-    @cached_property
-    def _blend_columns(self) -> Tensor:
-        return _blend(self.lefts, self.size, max(self.width, self.size))[:self.width].T.contiguous().to(self.device)
+        self.size = size
+        self.tops, self.lefts = _starts(max(height, size), size, stride), _starts(max(width, size), size, stride)
+        self.count = len(self.tops) * len(self.lefts)  # tiles per image, P
+        self._rows, self._columns = _indices(self.tops, size, device), _indices(self.lefts, size, device)
+        self._blend_rows = _blend(self.tops, size)[:height].to(device)
+        self._blend_columns = _blend(self.lefts, size)[:width].T.contiguous().to(device)
 
     def split(self, images: Tensor) -> Tensor:
         """[N, C, H, W] -> [N * P, C, size, size], the tiles of an image in reading order."""
@@ -79,11 +60,10 @@ def _indices(starts: list[int], size: int, device: torch.device | str) -> Tensor
     return (torch.tensor(starts)[:, None] + torch.arange(size)).flatten().to(device)
 
 
-def _blend(starts: list[int], size: int, length: int) -> Tensor:
+def _blend(starts: list[int], size: int) -> Tensor:
     """[length, tiles * size]: row y holds the weights of every tile pixel that lies at y; each row sums to 1."""
     position = (torch.arange(size, dtype=torch.float64) + 0.5) / size
     window = torch.sin(torch.pi * position) ** 2 + 1e-3  # the floor carries the border, where only one tile lies
-    weights = torch.zeros(length, len(starts) * size, dtype=torch.float64)
-    for i, start in enumerate(starts):
-        weights[torch.arange(start, start + size), torch.arange(i * size, (i + 1) * size)] = window
+    weights = torch.zeros(starts[-1] + size, len(starts) * size, dtype=torch.float64)
+    weights[_indices(starts, size, "cpu"), torch.arange(len(starts) * size)] = window.repeat(len(starts))
     return (weights / weights.sum(1, keepdim=True)).float()

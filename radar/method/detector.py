@@ -40,10 +40,7 @@ class Prediction:
     decision: Tensor | None = None
 
     def check(self, images: Tensor, method: str) -> "Prediction":
-        """Refuse a prediction that breaks the seam, naming the promise. Returns self.
-
-        Raises MethodError on a wrong shape or a value that is not finite.
-        """
+        """The prediction itself. Raises MethodError naming the promise that its shape or values break."""
         n, _, height, width = images.shape
         for name, value, shape in (("score", self.score, (n,)), ("anomaly_map", self.anomaly_map, (n, height, width))):
             if tuple(value.shape) != shape:
@@ -70,7 +67,7 @@ class Detector(ABC):
         self.noise_predictor, self.training = noise_predictor, training
 
     def require(self, condition: bool, otherwise: str) -> None:
-        """Raise MethodError, which names the class, unless `condition` holds; otherwise: what is wrong, what allowed."""
+        """Raise MethodError naming the class unless `condition` holds; otherwise: what is wrong and what is allowed."""
         if not condition:
             raise MethodError(f"{type(self).__name__}: {otherwise}")
 
@@ -87,13 +84,13 @@ class Detector(ABC):
     def nfe(self) -> int:
         """Network evaluations per image (per tile, where the image is tiled)."""
 
-    @abstractmethod
     def state(self) -> dict[str, Tensor]:
-        """All that `fit` learned, as named tensors."""
+        """All that `fit` learned, as named tensors: those among the attributes whose names end with _."""
+        return {name: value for name, value in vars(self).items() if name.endswith("_") and isinstance(value, Tensor)}
 
-    @abstractmethod
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take back what `state` gave."""
+        vars(self).update(state)
 
     def parameters(self) -> int:
         """Number of parameters that a prediction uses."""
@@ -118,22 +115,25 @@ def build(method: dict, *, seed: int, device: str, noise_predictor: NoisePredict
     method: {"class": "package.module:ClassName", "noise_predictor": "pixels", "training": {}, "settings": {...}}.
     Raises MethodError naming the class, and the setting that is unknown (with the allowed ones) or unusable.
     """
-    cls = find_class(method["class"])
-    settings = method.get("settings") or {}
-    check_settings(cls, settings, method["class"])
+    name, settings = method["class"], method.get("settings") or {}
+    cls = find_class(name)
+    given_by_the_suite = {"self", "seed", "device", "noise_predictor", "training", "common"}
+    allowed = sorted(set(inspect.signature(cls.__init__).parameters) - given_by_the_suite)
+    for key in settings:
+        if key not in allowed:
+            raise MethodError(f"{name}: unknown setting '{key}'; allowed: {', '.join(allowed)}")
     common: dict = {"seed": seed, "device": device}
-    if method.get("noise_predictor"):
+    if wanted := method.get("noise_predictor"):
         if noise_predictor is None:
-            raise MethodError(f"{method['class']} needs the noise predictor '{method['noise_predictor']}' and was given "
-                              "none")
+            raise MethodError(f"{name} needs the noise predictor '{wanted}' and was given none")
         common["noise_predictor"] = noise_predictor
     if "training" in method:
         common["training"] = training
     try:
         return cls(**common, **settings)
     except (TypeError, ValueError, AttributeError) as error:  # a value of the wrong type, say a word for a number
-        given = ", ".join(f"{name}: {value!r}" for name, value in settings.items())
-        raise MethodError(f"{method['class']} cannot be made of these settings ({error}): {given}") from error
+        given = ", ".join(f"{key}: {value!r}" for key, value in settings.items())
+        raise MethodError(f"{name} cannot be made of these settings ({error}): {given}") from error
 
 
 def find_class(reference: str) -> type[Detector]:
@@ -148,22 +148,12 @@ def find_class(reference: str) -> type[Detector]:
     return cls
 
 
-def check_settings(cls: type[Detector], settings: dict, name: str) -> None:
-    """Raise MethodError if `settings` has a key that the class's constructor does not take."""
-    given_by_the_suite = {"self", "seed", "device", "noise_predictor", "training", "common"}
-    allowed = set(inspect.signature(cls.__init__).parameters) - given_by_the_suite
-    for key in settings:
-        if key not in allowed:
-            raise MethodError(f"{name}: unknown setting '{key}'; allowed: {', '.join(sorted(allowed))}")
-
-
 def load(folder: Path, device: str = "cpu") -> tuple[Detector, dict]:
     """The trained detector in `folder` and its description (detector.json).
 
-    A noise predictor is loaded from where the description says, relative to `folder`, and its weights are checked
-    against the recorded sha256. Raises MethodError if the folder holds no detector or the predictor has changed.
+    Its noise predictor lies where the description says, relative to `folder`. Raises MethodError if the folder holds no
+    detector, or the predictor's weights are not those of the recorded sha256.
     """
-    folder = Path(folder)
     try:
         description = json.loads((folder / "detector.json").read_text())
     except OSError as error:
@@ -173,8 +163,8 @@ def load(folder: Path, device: str = "cpu") -> tuple[Detector, dict]:
     if reference := description.get("noise_predictor"):
         predictor = NoisePredictor.load(Path(os.path.normpath(folder / reference["path"])), device)
         if predictor.sha256 != reference["sha256"]:
-            raise MethodError(f"{folder}: its noise predictor in {reference['path']} is not the one it was fitted with; "
-                              "run snakemake again, or restore the folder")
+            raise MethodError(f"{folder}: its noise predictor in {reference['path']} is not the one it was fitted "
+                              "with; run snakemake again, or restore the folder")
     detector = build(description["method"], seed=description["seed"], device=device, noise_predictor=predictor)
     detector.restore({name: tensor.to(device) for name, tensor in load_file(folder / "detector.safetensors").items()})
     return detector, description

@@ -8,6 +8,7 @@ c(size) of the leaf), c(psi) the mean path length of an unsuccessful search amon
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 
 class Forest:
@@ -27,24 +28,18 @@ class Forest:
         forest = IsolationForest(contamination=contamination, random_state=seed)
         forest.fit(features.double().cpu().numpy())
         trees = [tree.tree_ for tree in forest.estimators_]
-        nodes = max(tree.node_count for tree in trees)
-        feature, left, right = (np.zeros((len(trees), nodes), np.int64) for _ in range(3))
-        threshold, length = (np.zeros((len(trees), nodes)) for _ in range(2))
-        for i, tree in enumerate(trees):
-            n = tree.node_count
-            leaf = tree.children_left == -1
-            itself = np.arange(n)
-            feature[i, :n] = np.where(leaf, 0, tree.feature)
-            threshold[i, :n] = tree.threshold
-            left[i, :n] = np.where(leaf, itself, tree.children_left)   # a leaf leads to itself
-            right[i, :n] = np.where(leaf, itself, tree.children_right)
-            depth = np.zeros(n)
+        nodes: dict[str, list] = {name: [] for name in ("feature", "threshold", "left", "right", "length")}
+        for tree in trees:
+            leaf, itself, depth = tree.children_left == -1, np.arange(tree.node_count), np.zeros(tree.node_count)
             for node in np.flatnonzero(~leaf):  # parents come before their children
                 depth[tree.children_left[node]] = depth[tree.children_right[node]] = depth[node] + 1
-            length[i, :n] = depth + average_path_length(tree.n_node_samples)
-        return cls({
-            "feature": torch.from_numpy(feature), "threshold": torch.from_numpy(threshold),
-            "left": torch.from_numpy(left), "right": torch.from_numpy(right), "length": torch.from_numpy(length),
+            nodes["feature"].append(np.where(leaf, 0, tree.feature))
+            nodes["threshold"].append(tree.threshold)
+            nodes["left"].append(np.where(leaf, itself, tree.children_left))  # a leaf leads to itself
+            nodes["right"].append(np.where(leaf, itself, tree.children_right))
+            nodes["length"].append(depth + average_path_length(tree.n_node_samples))
+        return cls({name: pad_sequence([torch.from_numpy(one) for one in values], batch_first=True)
+                    for name, values in nodes.items()} | {
             "normaliser": torch.tensor(average_path_length(np.array([forest.max_samples_]))[0], dtype=torch.float64),
             "depth": torch.tensor(max(tree.max_depth for tree in trees)),
             "decision_threshold": torch.tensor(-forest.offset_, dtype=torch.float64),

@@ -1,14 +1,11 @@
-"""Mean and covariance of vectors that are seen once and not kept, at many positions at a time.
+"""Mean, deviation and covariance of what is seen once and not kept, at many positions at a time.
 
 The covariance may be shrunk towards a multiple of the identity by as much as Ledoit and Wolf's rule says (J.
-Multivariate Analysis 88, 2004): with residuals r_k, k = 1 ... n, of D numbers and S = 1/n sum_k r_k r_k^T, mu = tr S /
-D,
+Multivariate Analysis 88, 2004): with residuals r_k, k = 1 ... n, of D numbers, S = 1/n sum_k r_k r_k^T, mu = tr S / D,
 
-    b = (1/n sum_k |r_k|^4 - |S|^2) / (n D),   d = (|S|^2 - D mu^2) / D,   S* = (1 - min(b, d) / d) S + min(b, d) / d mu
-    I.
+    b = (1/n sum_k |r_k|^4 - |S|^2) / (n D),   d = (|S|^2 - D mu^2) / D,   a = min(b, d) / d,   S* = (1 - a) S + a mu I
 
-What it needs beyond S is sum |r_k|^4, whose residuals are only known with the mean; expanded around a centre that is
-near the mean, it too is a sum over vectors.
+The residuals are only known with the mean; sum |r_k|^4, expanded around a centre near it, is a sum over vectors, too.
 """
 
 from collections.abc import Iterable
@@ -28,9 +25,8 @@ class Moments:
     def __init__(self, centre: Tensor, unit: Tensor):
         self.centre, self.unit, self.n = centre.double(), unit.double(), 0
         p, d = self.centre.shape
-        zeros = {"dtype": torch.float64, "device": self.centre.device}
-        self._y, self._qy = torch.zeros(p, d, **zeros), torch.zeros(p, d, **zeros)
-        self._yy, self._qq = torch.zeros(p, d, d, **zeros), torch.zeros(p, **zeros)
+        self._y, self._qy = self.centre.new_zeros(p, d), self.centre.new_zeros(p, d)
+        self._yy, self._qq = self.centre.new_zeros(p, d, d), self.centre.new_zeros(p)
 
     def add(self, x: Tensor) -> None:
         """Take in x [P, N, D]."""
@@ -77,10 +73,10 @@ def position_statistics(maps: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     The deviation at a position is shrunk half-way to the mean deviation of its scale [ours]: from some tens of images
     it is known to some tenths only. Raises MethodError if sizes differ or there is a single image.
     """
-    n, mean, squares = 0, None, None
+    n, mean, squares = 0, torch.zeros(()), torch.zeros(())
     for batch in maps:
         batch = batch.double()
-        if mean is None:
+        if n == 0:
             mean, squares = torch.zeros_like(batch[0]), torch.zeros_like(batch[0])
         if batch.shape[1:] != mean.shape:
             raise MethodError("to standardise by position takes training images of one size")

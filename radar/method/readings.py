@@ -6,7 +6,7 @@ predicted-noise map, by its Gaussian density.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -57,7 +57,7 @@ class Readings(RADAR):
             "t", "patch", "contamination", "draws", "first_draw", "top_fraction", *READINGS)}
         for name, allowed in READINGS.items():
             self.require(self.settings[name] in allowed, f"{name} is {self.settings[name]!r}; allowed: {allowed}")
-        self.require(draws >= 1 and first_draw >= 0, f"draws is {draws!r} from {first_draw!r}; allowed: 1 or more from 0")
+        self.require(draws >= 1 and first_draw >= 0, f"draws is {draws!r} from {first_draw!r}; allowed: 1 up from 0 up")
         self.require(exists(self.settings), "input 'scaled' draws no noise, so there is no residual and nothing to "
                                             "average; use map 'noise' and one draw")
         if patch is None and self.noise_predictor.features is not None:
@@ -69,7 +69,7 @@ class Readings(RADAR):
         """A detector for every combination that exists of the values to choose from."""
         for name, values in choose.items():
             self.require(name in self.settings and isinstance(values, list) and len(values) > 0,
-                         f"choose has {name!r}: {values!r}; give a list of values for one of {', '.join(self.settings)}")
+                         f"choose has {name!r}: {values!r}; give values of one of {', '.join(self.settings)} as a list")
         combinations = [self.settings | dict(zip(choose, values, strict=True))
                         for values in itertools.product(*choose.values())]
         return [Readings(**one, **common) for one in combinations if exists(one)]
@@ -98,7 +98,7 @@ class Readings(RADAR):
         """The evidence of images, its norm over the channels of each scale: [N, G, H', W'], G = 1 for joint scales."""
         n = self.evidence_map(self.noise_predictor.encode(images))
         evidence = sobel_magnitude(n) if self.evidence == "sobel" else n.abs()
-        groups = self.noise_predictor.groups if self.scales == "apart" else [evidence.shape[1]]
+        groups = self.noise_predictor.encoding.groups if self.scales == "apart" else [evidence.shape[1]]
         return torch.stack([channel_norm(part) for part in evidence.split(groups, dim=1)], dim=1)
 
     def features(self, maps: Tensor) -> Tensor:
@@ -113,11 +113,10 @@ class Readings(RADAR):
 
     def fit_batches(self, batches: Callable[[], Iterable[Tensor]]) -> None:
         """Fit on normal images [N, C, H, W] in [-1, 1], batches of one size each, which may be asked for twice."""
-        maps = Batchwise(batches, self.maps)
         if self.standardise == "position":
-            self.mean_, self.deviation_ = position_statistics(maps)
+            self.mean_, self.deviation_ = position_statistics(self.maps(images) for images in batches())
         if self.detection != "top":
-            features = torch.cat([self.features(self._standardised(one)) for one in maps])
+            features = torch.cat([self.features(self._standardised(self.maps(images))) for images in batches()])
             if self.detection == "forest":
                 self.forest_ = Forest.fit(features, self.contamination, self.seed).to(self.device)
             else:
@@ -165,22 +164,3 @@ class Readings(RADAR):
 def exists(settings: dict) -> bool:
     """Whether there is such a reading: without drawn noise there is no residual, and nothing to average."""
     return settings["input"] != "scaled" or settings["map"] == "noise" and settings["draws"] == 1
-
-
-class Batchwise:
-    """make(batch) of every batch, kept until `room` numbers are used, then made anew each time: memory does not
-    grow."""
-
-    def __init__(self, batches: Callable[[], Iterable[Tensor]], make: Callable[[Tensor], Tensor], room: int = 2**24):
-        self.batches, self.make, self.room = batches, make, room
-        self._kept: dict[int, Tensor] = {}
-
-    def __iter__(self) -> Iterator[Tensor]:
-        for index, batch in enumerate(self.batches()):
-            value = self._kept.get(index)
-            if value is None:
-                value = self.make(batch)
-                if value.numel() <= self.room:
-                    self.room -= value.numel()
-                    self._kept[index] = value
-            yield value

@@ -45,7 +45,7 @@ def score_images(detector: Detector, images: ImageSet, *, method: str, descripti
 def check_seam(detector: Detector, again: Detector, images: ImageSet, method: str) -> None:
     """Refuse a detector whose predictions depend on the batch, or that is another one after saving and loading.
 
-    again: the detector as `load` gives it back. images: of which a few are scored. Raises MethodError naming the promise.
+    again: the detector as `load` gives it back. images: a few are scored. Raises MethodError naming the promise.
     """
     shape = images.uint8(0).shape
     same = [i for i in range(min(len(images), 16)) if images.uint8(i).shape == shape][:3]

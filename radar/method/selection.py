@@ -31,13 +31,13 @@ def separation(candidates: Sequence["Readings"], normal: ImageSet) -> int:
     Raises MethodError for fewer than FEWEST images.
     """
     if len(normal) < FEWEST:
-        raise MethodError(f"a choice without labels takes {FEWEST} normal training images, half of them to judge by, not "
-                          f"{len(normal)}")
+        raise MethodError(f"a choice without labels takes {FEWEST} normal training images, half of them to judge by, "
+                          f"not {len(normal)}")
     seed, device = candidates[0].seed, candidates[0].device
     order = np.random.default_rng(seed).permutation(len(normal))
     half = len(normal) // 2
-    fitted = _batches(normal, order[:half][:FITTED], device)
-    clean = _batches(normal, order[half:][:HELD_OUT], device)
+    fitted, clean = ([to_unit(batch.to(device)) for batch in normal.batches(FITTED, sorted(which.tolist()))]
+                     for which in (order[:half][:FITTED], order[half:][:HELD_OUT]))
     rng = np.random.default_rng(seed + 1)
     defective = [paste(one.cpu(), rng, probability=1.0)[0].to(device) for one in clean]
     results = []
@@ -54,12 +54,3 @@ def measure(normal: Tensor, defective: Tensor) -> tuple[float, float]:
     higher = (defective[:, None] > normal).double() + 0.5 * (defective[:, None] == normal).double()
     spread = normal.std().item() if len(normal) > 1 else 0.0
     return higher.mean().item(), (defective.mean() - normal.mean()).item() / max(spread, 1e-12)
-
-
-def _batches(images: ImageSet, which: np.ndarray, device: torch.device) -> list[Tensor]:
-    """These images, in batches of one size."""
-    by_size: dict[tuple, list[Tensor]] = {}
-    for index in sorted(which.tolist()):
-        image = images.uint8(index)
-        by_size.setdefault(tuple(image.shape), []).append(image)
-    return [to_unit(torch.stack(one).to(device)) for one in by_size.values()]

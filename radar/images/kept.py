@@ -1,0 +1,26 @@
+"""Results that are kept while there is room for them."""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+
+class Kept(Sequence[Tensor]):
+    """Item i is make(i), kept until `room` bytes are used, then made anew each time: memory does not grow."""
+
+    def __init__(self, make: Callable[[int], Tensor], count: int, room: int):
+        self.make, self.count, self.room = make, count, room
+        self.values: dict[int, Tensor] = {}
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index):
+        if not -self.count <= index < self.count:
+            raise IndexError(index)
+        index %= self.count
+        value = self.values[index] if index in self.values else self.make(index)
+        if index not in self.values and value.nbytes <= self.room:
+            self.room -= value.nbytes
+            self.values[index] = value
+        return value
