@@ -36,7 +36,8 @@ def closure(*entries: str) -> list[Path]:
 
 
 def digest(*entries: str, data: Iterable[str] = ()) -> str:
-    """16 hex digits that change with any statement in `closure` of the entries, and with any byte of the files `data`."""
+    """16 hex digits that change with any statement in `closure` of the entries, and with any byte of the files
+    `data`."""
     total = hashlib.sha256()
     for path in closure(*entries):
         total.update(_statements(path))

@@ -2,7 +2,7 @@
 
 Draw i of a dataset resamples the same test images for every method and seed. An interval is therefore the percentile
 interval of the mean over seeds, and two methods are compared by the interval of their paired difference. No interval
-holds what another training would change, and none is corrected for the number of comparisons. Nothing is formatted here.
+holds what another training would change, none is corrected for the number of comparisons. Nothing is formatted here.
 """
 
 import json
@@ -90,8 +90,8 @@ def category_means(results: Results) -> Results:
                 samples[mean][metric][method] = {
                     seed: _mean_sample([one[metric][method][seed] for one in parts]) for seed in common}
         ours = results.records[results.records["dataset"] == dataset]
-        rules = {"n_calibration": "min", "calibration_too_small": "max", "false_positive_rate": "max", "threshold": "mean",
-                 **dict.fromkeys(("n_test_normal", "n_test_anomalous", "n_test_unlabelled"), "sum"),
+        rules = {"n_calibration": "min", "calibration_too_small": "max", "false_positive_rate": "max",
+                 "threshold": "mean", **dict.fromkeys(("n_test_normal", "n_test_anomalous", "n_test_unlabelled"), "sum"),
                  **dict.fromkeys(("commit", "dirty", "scores_sha256"), "first")}
         records.append(ours.groupby(["dataset", "method", "seed"], sort=False).agg(rules).reset_index().assign(
             category=mean[1]))
@@ -196,7 +196,7 @@ def by_seed(results: Results) -> pd.DataFrame:
                     continue
                 found = (statistics.variance(values, draws) if len(draws) == len(values)
                          else statistics.Variance(math.nan, math.nan))
-                deviations = [math.sqrt(max(one, 0)) if not math.isnan(one) else one for one in (found.test, found.seed)]
+                deviations = np.sqrt(np.maximum([found.test, found.seed], 0))
                 rows.append((*pair, method, metric, float(np.mean(values)), *statistics.t_interval(values), len(values),
                              *deviations, 1 - found.seed_share(), found.seed_share()))
     return pd.DataFrame(rows, columns=[*KEY, "metric", "mean", "t_low", "t_high", "n_seeds", "sd_test", "sd_seed",
@@ -228,7 +228,8 @@ def ranks(results: Results) -> tuple[pd.DataFrame, pd.DataFrame]:
                      for (i, j), one, holm in zip(pairs, found, statistics.holm(found), strict=True)]
     return (pd.DataFrame(of_ranks, columns=["metric", "method", "mean_rank", "n_blocks", "friedman_statistic",
                                             "friedman_p", "critical_difference"]),
-            pd.DataFrame(of_pairs, columns=["metric", "method", "other", "n_blocks", "median_difference", "p", "p_holm"]))
+            pd.DataFrame(of_pairs, columns=["metric", "method", "other", "n_blocks", "median_difference", "p",
+                                            "p_holm"]))
 
 
 # Timing
@@ -306,5 +307,6 @@ def nested_means(main: pd.DataFrame) -> dict:
     """main_table as {"dataset/category": {method: {metric: mean}}} for `dvc metrics`, rounded to 6 digits."""
     nested: dict = {}
     for row in main.dropna(subset="mean").itertuples():
-        nested.setdefault(f"{row.dataset}/{row.category}", {}).setdefault(row.method, {})[row.metric] = round(row.mean, 6)
+        methods = nested.setdefault(f"{row.dataset}/{row.category}", {})
+        methods.setdefault(row.method, {})[row.metric] = round(row.mean, 6)
     return nested

@@ -35,7 +35,8 @@ class Run:
 
     methods: name -> its YAML and `folder`, what the method's folder below a dataset is called. datasets:
     "dataset/category" -> {"data": folder of its images, "labelled": whether its test images have labels}. networks:
-    folder -> name of every trained network. changed: what of the configuration differs from config/config.yaml. results: the folder of the trained methods.
+    folder -> name of every trained network. changed: what of the configuration differs from config/config.yaml.
+    results: the folder of the trained methods.
     """
 
     folder: Path
@@ -105,7 +106,8 @@ class Results:
     def frame(self) -> pd.DataFrame:
         """Every number of the run: dataset, category, method, seed, metric, value; timing is of the first seed."""
         rows = [(*pair, method, seed, metric, one.value) for pair, metrics in self.samples.items()
-                for metric, methods in metrics.items() for method, seeds in methods.items() for seed, one in seeds.items()]
+                for metric, methods in metrics.items() for method, seeds in methods.items()
+                for seed, one in seeds.items()]
         counts = self.records[[*KEY, "seed", *RECORD]].melt([*KEY, "seed"], var_name="metric")
         measured = self.timing.drop(columns=[name for name in self.timing if name in TIMING_TEXT])
         measured = measured.assign(seed=self.run.seeds[0]).melt([*KEY, "seed"], var_name="metric")
@@ -155,7 +157,8 @@ def load(run: Run, partial: bool = False, timed: bool = True) -> Results:
     timing, untimed = _timing(run, run.pairs if timed else [], partial)
     return Results(
         run, samples, pd.DataFrame(records, columns=[*KEY, "seed", *RECORD, "commit", "dirty", "scores_sha256"]),
-        pd.DataFrame(defects, columns=[*KEY, "seed", "defect", "severity", "n", "detected"]).astype({"severity": float}),
+        pd.DataFrame(defects, columns=[*KEY, "seed", "defect", "severity", "n", "detected"]).astype({
+            "severity": float}),
         timing, pd.DataFrame([*missing, *untimed], columns=[*KEY, "reason"]))
 
 

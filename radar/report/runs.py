@@ -1,4 +1,4 @@
-"""Two runs beside each other: what differs in their settings, and each method's paired difference on the same images."""
+"""Two runs beside each other: what differs in their settings, and every method's difference on the same images."""
 
 from pathlib import Path
 
