@@ -36,7 +36,7 @@ class ImageSet(Sequence):
     def _read(self, index: int) -> Tensor:
         return torch.from_numpy(read_image(self.root / self.paths[index], self.channels, self.longest_side).copy())
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index):
         return to_unit(self.uint8(index))
 
     def batches(self, size: int, which: Iterable[int] | None = None) -> Iterator[Tensor]:
