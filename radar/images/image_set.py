@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -84,9 +85,7 @@ def image_set(manifest, root: Path, split: str, longest_side: int | None) -> Ima
 def reflect_to(image: Tensor, size: int) -> Tensor:
     """Continue [..., H, W] by reflection to at least `size` in both directions, below and to the right."""
     for dim in (-2, -1):
-        length = image.shape[dim]
-        if length < size:
-            period = max(2 * length - 2, 1)
-            index = torch.arange(size, device=image.device) % period
-            image = image.index_select(dim, torch.where(index < length, index, period - index))
+        if (missing := size - image.shape[dim]) > 0:
+            index = torch.from_numpy(np.pad(np.arange(image.shape[dim]), (0, missing), mode="reflect"))
+            image = image.index_select(dim, index.to(image.device))
     return image

@@ -1,8 +1,7 @@
 """maps.npz: the anomaly maps of a run in two bytes a pixel, written and read one map at a time.
 
-paths [N], shapes int32 [N, 2], maps float16 (one map after the other) and scale: maps times scale are the maps. scale
-is a power of two that puts the largest value just below float16's limit, so that its eleven significant bits serve
-values over nine decades.
+paths [N], shapes int32 [N, 2], maps float16 (one after the other) and scale, which they are to be multiplied with: a
+power of two that puts the largest value just below float16's limit, so that its bits serve values over nine decades.
 """
 
 import tempfile
