@@ -82,7 +82,7 @@ class DiffusionAD(Detector):
         for side in attention:
             self.require(side in sides, f"attention at {side} px; the feature maps have {sides} px")
         self.patch, self.stride, self.tile_batch = patch, stride, tile_batch
-        self.unet_settings = {"patch": patch, "channels": list(channels), "layers_per_block": layers_per_block,
+        self.unet_settings: dict = {"patch": patch, "channels": list(channels), "layers_per_block": layers_per_block,
                               "attention": list(attention), "norm_groups": norm_groups}
         self.segmentation_channels = list(segmentation_channels) if segmentation == "network" else None
         self.t_test = [t_n, t_m] if guidance == "norm" else [t_n]
@@ -121,7 +121,7 @@ class DiffusionAD(Detector):
         n = len(x_0)
         mask = torch.zeros(n, 1, *x_0.shape[2:], dtype=torch.bool)
         if self.segmentation_channels:
-            rng = np.random.default_rng(torch.randint(2**62, (1,), generator=generator).item())
+            rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
             x_0, mask = paste(x_0, rng, self.anomaly_probability, textures=self.textures)
         t = [torch.randint(low, high, (n,), generator=generator) for low, high in self.t_ranges]
         e = [torch.randn(x_0.shape, generator=generator).to(self.device) for _ in t]
@@ -144,7 +144,8 @@ class DiffusionAD(Detector):
         predicted = self.networks_["unet"](batch, torch.cat(t).to(self.device), return_dict=False)[0].chunk(len(t))
         if len(t) == 1:
             return one_step(x_t[0], predicted[0], a[0]), list(predicted)
-        return norm_guided(*x_t, *predicted, *a, self.guidance_weight), list(predicted)
+        (x_tn, x_tm), (e_n, e_m), (a_n, a_m) = x_t, predicted, a
+        return norm_guided(x_tn, x_tm, e_n, e_m, a_n, a_m, self.guidance_weight), list(predicted)
 
     def _segment(self, x_0: Tensor, x_rec: Tensor) -> Tensor:
         """Logits of the mask, [N, 1, patch, patch]."""

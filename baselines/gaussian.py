@@ -117,6 +117,6 @@ def whitening(moments: Moments, covariance: str, shrinkage: str | float) -> Tens
     if shrinkage == "ledoit_wolf":
         S = ledoit_wolf(scatter, fourth, n)
     else:
-        S = scatter / max(n - means, 1) + shrinkage * identity
+        S = scatter / max(n - means, 1) + float(shrinkage) * identity
     L = torch.linalg.cholesky(S + ROUNDING * identity)
     return torch.linalg.solve_triangular(L, identity.expand_as(L), upper=False)

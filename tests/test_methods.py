@@ -170,7 +170,7 @@ def test_candidates_are_the_combinations_that_exist():
     radar = Readings(choose={"input": ["noised", "scaled"], "map": ["noise", "residual"], "t": [1, 2]},
                   noise_predictor=ideal())
     assert len(radar.candidates) == 6  # scaled has no residual
-    for choose in ({"time": [1]}, {"t": 1}, {"t": []}, {"t": [5000, 1]}):
+    for choose in ({"time": [1]}, {"t": 1}, {"t": []}, {"t": [5000, 1]}, {"input": ["scaled"], "map": ["residual"]}):
         with pytest.raises(MethodError):
             Readings(choose=choose, noise_predictor=ideal())
 

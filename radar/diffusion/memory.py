@@ -28,7 +28,7 @@ class Memory:
     def __call__(self, name: object, x: Tensor, evaluate: Callable[[Tensor], Tensor]) -> Tensor:
         if self._kept is None:
             return evaluate(x)
-        key = name, x.shape, hashlib.blake2b(x.contiguous().cpu().numpy(), digest_size=16).digest()
+        key = name, x.shape, hashlib.blake2b(x.contiguous().cpu().numpy().data, digest_size=16).digest()
         value = self._kept.pop(key) if key in self._kept else evaluate(x)
         self._kept[key] = value  # as the latest
         while sum(one.numel() for one in self._kept.values()) > self._room:

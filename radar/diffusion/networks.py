@@ -3,11 +3,8 @@
 The U-Net is diffusers' (Ho, Jain, Abbeel, NeurIPS 2020; self-attention where the paper asks for it). The transformer is
 DiT with adaLN-Zero blocks (Peebles & Xie, "Scalable Diffusion Models with Transformers", ICCV 2023), which InvAD (arXiv
 2504.05662) uses with patch 1, width 2048 and depth 16; its MLP is not specified publicly, ours is the same transformer
-without attention: every position for itself. The last layer of both starts at zero, and so does the U-Net's where it
-predicts the velocity.
+without attention. The last layer of both starts at zero, and so does the U-Net's where it predicts the velocity.
 """
-
-import math
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +19,7 @@ def build(channels: int, settings: dict) -> nn.Module:
     if kind == "unet":
         network = unet(channels, channels, settings)
         if settings["predicts"] == "velocity":
-            for parameter in network.conv_out.parameters():
+            for parameter in network.get_submodule("conv_out").parameters():
                 nn.init.zeros_(parameter)
         return network
     if kind in ("mlp", "dit"):
@@ -114,10 +111,10 @@ class Block(nn.Module):
 
 
 def time_embedding(t: Tensor, size: int = 256) -> Tensor:
-    """Sines and cosines of timesteps [N] at geometric frequencies (Vaswani et al., 2017): [N, size]."""
-    frequencies = torch.exp(-math.log(10000) * torch.arange(size // 2, device=t.device) / (size // 2))
-    angles = t.float()[:, None] * frequencies
-    return torch.cat([angles.cos(), angles.sin()], dim=1)
+    """Cosines and sines of timesteps [N] at geometric frequencies (Vaswani et al., 2017): [N, size]."""
+    from diffusers.models.embeddings import get_timestep_embedding
+
+    return get_timestep_embedding(t, size, flip_sin_to_cos=True, downscale_freq_shift=0)
 
 
 def grid_embedding(side: int, width: int) -> Tensor:

@@ -42,7 +42,8 @@ def draw_noise(shape: tuple[int, ...] | torch.Size, generator: torch.Generator, 
         return torch.randn(shape, generator=generator)
     from radar.diffusion.simplex import simplex_noise  # with a compiler, which few jobs need
 
-    return simplex_noise(*shape, generator)
+    n, c, height, width = shape
+    return simplex_noise(n, c, height, width, generator)
 
 
 @lru_cache(maxsize=64)

@@ -40,7 +40,7 @@ class FrozenFeatures:
         if backbone not in BACKBONES:
             raise FeatureError(f"backbone is {backbone!r}; allowed: {', '.join(BACKBONES)}")
         self.backbone, self.device = backbone, torch.device(device)
-        self._network = _loaded(BACKBONES[backbone], self.device)
+        self._network = _loaded(backbone, self.device)
         self.grid, self.groups = self._network.grid, self._network.groups
         self.channels = sum(self.groups)
 
@@ -84,7 +84,6 @@ class _EfficientNet(nn.Module):
         self.blocks = network._blocks[: max(self.taps) + 1]
 
     def file(self) -> Path:
-        """Where the weights are."""
         raise NotImplementedError
 
     def _weights(self) -> dict[str, Tensor]:
@@ -122,8 +121,8 @@ class _Lite0(_EfficientNet):
 class _B4(_EfficientNet):
     """The paper's backbone: strides 2, 4, 8 and 16 of a 256 px image, ImageNet's normalisation.
 
-    Its weights come in no package: the user puts the file there once, nothing is downloaded in a run. The paper's code
-    takes timm's network; this one has the same architecture and its own ImageNet weights.
+    Its weights come in no package: the user puts the file there once. The paper's code takes timm's network; this one
+    has the same architecture and its own ImageNet weights.
     """
 
     name, size, grid, taps = "efficientnet-b4", 256, 16, {1: 24, 5: 32, 9: 56, 21: 160}
@@ -146,8 +145,8 @@ def _package(name: str) -> ModuleType:
 
 
 @lru_cache(maxsize=4)  # a frozen network serves every detector of the process
-def _loaded(network: type[_EfficientNet], device: torch.device) -> _EfficientNet:
-    return network().eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+def _loaded(backbone: str, device: torch.device) -> _EfficientNet:
+    return BACKBONES[backbone]().eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
 
 
 BACKBONES: dict[str, type[_EfficientNet]] = {"efficientnet_lite0": _Lite0, "efficientnet_b4": _B4}

@@ -24,10 +24,7 @@ def channel_norm(evidence: Tensor) -> Tensor:
 
 
 def smooth(anomaly_map: Tensor, sigma: float) -> Tensor:
-    """Gaussian smoothing of [N, H, W] with `sigma` px (0 = none), borders replicated.
-
-    Every method of the suite smooths its map with the same sigma, so that none gains by it.
-    """
+    """Gaussian smoothing of [N, H, W] with `sigma` px (0 = none), borders replicated."""
     if sigma == 0:
         return anomaly_map
     radius = math.ceil(3 * sigma)
@@ -38,7 +35,7 @@ def smooth(anomaly_map: Tensor, sigma: float) -> Tensor:
     return F.conv2d(F.conv2d(padded, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))[:, 0]
 
 
-def resized(anomaly_map: Tensor, size: tuple[int, int]) -> Tensor:
+def resized(anomaly_map: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
     """A map over a grid, [N, H', W'], as one of `size` (H, W), by bilinear interpolation."""
     if anomaly_map.shape[1:] == size:
         return anomaly_map

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,7 +37,7 @@ class ImageSet(Sequence):
     def _read(self, index: int) -> Tensor:
         return torch.from_numpy(read_image(self.root / self.paths[index], self.channels, self.longest_side).copy())
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index):
         return to_unit(self.uint8(index))
 
     def batches(self, size: int, which: Iterable[int] | None = None) -> Iterator[Tensor]:
@@ -84,9 +85,7 @@ def image_set(manifest, root: Path, split: str, longest_side: int | None) -> Ima
 def reflect_to(image: Tensor, size: int) -> Tensor:
     """Continue [..., H, W] by reflection to at least `size` in both directions, below and to the right."""
     for dim in (-2, -1):
-        length = image.shape[dim]
-        if length < size:
-            period = max(2 * length - 2, 1)
-            index = torch.arange(size, device=image.device) % period
-            image = image.index_select(dim, torch.where(index < length, index, period - index))
+        if (missing := size - image.shape[dim]) > 0:
+            index = torch.from_numpy(np.pad(np.arange(image.shape[dim]), (0, missing), mode="reflect"))
+            image = image.index_select(dim, index.to(image.device))
     return image

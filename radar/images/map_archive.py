@@ -1,8 +1,7 @@
 """maps.npz: the anomaly maps of a run in two bytes a pixel, written and read one map at a time.
 
-paths [N], shapes int32 [N, 2], maps float16 (one map after the other) and scale: maps times scale are the maps. scale
-is a power of two that puts the largest value just below float16's limit, so that its eleven significant bits serve
-values over nine decades.
+paths [N], shapes int32 [N, 2], maps float16 (one after the other) and scale, which they are to be multiplied with: a
+power of two that puts the largest value just below float16's limit, so that its bits serve values over nine decades.
 """
 
 import tempfile
@@ -21,12 +20,10 @@ CHUNK = 2**20  # values that are converted at once
 
 
 class MapWriter:
-    """Collects maps in a nameless temporary file, until the largest value is known, and writes maps.npz at the end.
+    """with MapWriter(Path("maps.npz"), paths) as out: out.add(maps)
 
-    with MapWriter(Path("maps.npz"), paths) as out:
-        out.add(maps)
-
-    If the block raises, nothing is written. Raises ValueError if there are more or fewer maps than paths.
+    Collects the maps in a nameless temporary file, until the largest value is known, and writes maps.npz at the end, or
+    nothing if the block raises. Raises ValueError if there are more or fewer maps than paths.
     """
 
     def __init__(self, path: Path, names: Sequence[str]):
@@ -56,12 +53,10 @@ class MapWriter:
             raise ValueError(f"{self.path}: {len(self._shapes)} maps for {len(self.names)} images")
         scale = 2.0 ** (np.ceil(np.log2(self._largest)) - 15) if self._largest > 0 else 1.0
         shapes = np.array(self._shapes, np.int32).reshape(-1, 2)
-        with atomic(self.path) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
-            for name, array in (("paths", np.array(self.names, str)), ("shapes", shapes), ("scale", np.float64(scale))):
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                    np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
-            with archive.open("maps.npy", "w", force_zip64=True) as file:
-                pixels = int(shapes.astype(np.int64).prod(1).sum())
+        pixels = int(shapes.astype(np.int64).prod(1).sum())
+        with atomic(self.path) as temporary:
+            np.savez(temporary, paths=np.array(self.names, str), shapes=shapes, scale=np.float64(scale))
+            with zipfile.ZipFile(temporary, "a") as archive, archive.open("maps.npy", "w", force_zip64=True) as file:
                 header = {"descr": "<f2", "fortran_order": False, "shape": (pixels,)}
                 np.lib.format.write_array_header_1_0(file, header)
                 self._spool.seek(0)

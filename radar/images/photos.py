@@ -29,9 +29,9 @@ def read_image(path: Path, channels: int, longest_side: int | None = None) -> np
     path in the message, if the file cannot be read.
     """
     try:
-        with Image.open(path) as image:
-            if image.mode.startswith("I"):
-                image = Image.fromarray((np.asarray(image).astype(np.uint32) // 257).astype(np.uint8))
+        with Image.open(path) as file:
+            deep = file.mode.startswith("I")
+            image = Image.fromarray((np.asarray(file).astype(np.uint32) // 257).astype(np.uint8)) if deep else file
             image = image.convert("L" if channels == 1 else "RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise OSError(f"{path}: cannot be read as an image ({error})") from error

@@ -105,7 +105,7 @@ def texture_source(channels: int, height: int, width: int, rng: np.random.Genera
 
     Leave out the texture that is to be tested (texture/brick, ...), or a method trains on what it is tested on.
     """
-    photograph = reflect_to(_photograph(textures[rng.integers(len(textures))]), max(height, width)).numpy()
+    photograph = reflect_to(_photograph(textures[int(rng.integers(len(textures)))]), max(height, width)).numpy()
     top, left = (rng.integers(room - side + 1) for room, side in zip(photograph.shape, (height, width), strict=True))
     crop = photograph[top:top + height, left:left + width]
     return recolour(np.repeat(crop[None], channels, axis=0), rng)

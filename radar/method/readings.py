@@ -22,6 +22,7 @@ from radar.method.selection import separation
 
 READINGS = {"input": ("noised", "scaled"), "map": ("noise", "residual"), "evidence": ("sobel", "magnitude"),
             "scales": ("joint", "apart"), "standardise": ("none", "position"), "detection": ("forest", "normal", "top")}
+NO_NOISE = "input 'scaled' draws no noise, so there is no residual and nothing to average; use map 'noise' and one draw"
 GRID_PATCH = 3  # positions of the feature map
 
 
@@ -58,8 +59,7 @@ class Readings(RADAR):
         for name, allowed in READINGS.items():
             self.require(self.settings[name] in allowed, f"{name} is {self.settings[name]!r}; allowed: {allowed}")
         self.require(draws >= 1 and first_draw >= 0, f"draws is {draws!r} from {first_draw!r}; allowed: 1 up from 0 up")
-        self.require(exists(self.settings), "input 'scaled' draws no noise, so there is no residual and nothing to "
-                                            "average; use map 'noise' and one draw")
+        self.require(exists(self.settings), NO_NOISE)
         if patch is None and self.noise_predictor.features is not None:
             self.patch = GRID_PATCH
         self.candidates = self._candidates(choose, common) if choose else []
@@ -72,6 +72,7 @@ class Readings(RADAR):
                          f"choose has {name!r}: {values!r}; give values of one of {', '.join(self.settings)} as a list")
         combinations = [self.settings | dict(zip(choose, values, strict=True))
                         for values in itertools.product(*choose.values())]
+        self.require(any(map(exists, combinations)), NO_NOISE)
         return [Readings(**one, **common) for one in combinations if exists(one)]
 
     def _read_as(self, candidate: int) -> None:

@@ -24,7 +24,8 @@ class Scores:
 def score_images(detector: Detector, images: ImageSet, *, method: str, description: str, batch_size: int = 16,
                  writer: MapWriter | None = None) -> Scores:
     """Score every image, in batches of one size; the maps go to `writer`. Raises MethodError if the seam is broken."""
-    score, decision, peak = [], [], []
+    score, peak = [], []
+    decision: list[np.ndarray] = []
     with progress(len(images), description, "image") as bar:
         for batch in images.batches(batch_size):
             batch = to_unit(batch.to(detector.device))
@@ -33,13 +34,13 @@ def score_images(detector: Detector, images: ImageSet, *, method: str, descripti
                 raise MethodError(f"{method}: predict returned a {type(prediction).__name__}, promised is a Prediction")
             prediction.check(batch, method)
             score.append(prediction.score.double().cpu().numpy())
-            decision.append(None if prediction.decision is None else prediction.decision.cpu().numpy())
+            if prediction.decision is not None:
+                decision.append(prediction.decision.cpu().numpy())
             peak.append(prediction.anomaly_map.flatten(1).amax(1).double().cpu().numpy())
             if writer is not None:
                 writer.add(prediction.anomaly_map.float().cpu().numpy())
             bar.update(len(batch))
-    return Scores(np.concatenate(score), None if decision[0] is None else np.concatenate(decision),
-                  np.concatenate(peak))
+    return Scores(np.concatenate(score), np.concatenate(decision) if decision else None, np.concatenate(peak))
 
 
 def check_seam(detector: Detector, again: Detector, images: ImageSet, method: str) -> None:
