@@ -36,13 +36,16 @@ def closure(*entries: str) -> list[Path]:
 
 
 def digest(*entries: str, data: Iterable[str] = ()) -> str:
-    """16 hex digits that change with any statement in `closure` of the entries, and with any byte of the files
-    `data`."""
+    """16 hex digits that change with any statement in `closure` of the entries, with any byte of the files `data`, and of
+    the templates that lie beside a module that uses them."""
     total = hashlib.sha256()
+    shown = {ROOT / name for name in data}
     for path in closure(*entries):
         total.update(_statements(path))
-    for name in sorted(data):
-        total.update((ROOT / name).read_bytes())
+        if b"templates" in _statements(path):
+            shown |= set((path.parent / "templates").glob("*.*"))
+    for path in sorted(shown):
+        total.update(path.read_bytes())
     return total.hexdigest()[:16]
 
 

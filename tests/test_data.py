@@ -339,8 +339,8 @@ def test_elpv_asks_for_no_more_cells_than_there_are(tmp_path):
 
 
 def test_command_names_what_it_does_not_know():
-    for source, category, expected in (("metal", "all", "configuration: unknown dataset 'metal'"),
-                                       ("printed", "x", "configuration: dataset 'printed' has no category 'x'")):
+    for source, category, expected in (("metal", "all", "unknown dataset 'metal'"),
+                                       ("printed", "x", "dataset 'printed' has no category 'x'")):
         done = subprocess.run([sys.executable, "-m", "radar.data", "prepare", source, category], cwd=ROOT, text=True,
                               capture_output=True)
         assert done.returncode == 2

@@ -325,7 +325,7 @@ def test_own_photographs_of_mixed_sizes_and_a_method_that_fails(run):
     arguments = ("--config", "run=mine", "datasets=[folder/mine]", "methods=[pca,broken]")
     result = snakemake(folder, *arguments)
     assert result.returncode == 1
-    text = (folder / "results/runs/mine/partial/main.md").read_text()
+    text = (folder / "results/runs/mine/partial/tables/main.md").read_text()
     assert "broken" in text and "the lens cap is on" in text and "folder/mine" in text
     where = place(folder, "folder/mine", "broken", run="mine").relative_to(folder)
     end = result.stdout.partition("Exiting because a job execution failed")[2]

@@ -259,4 +259,4 @@ def tell_failure(logs):
         if subprocess.run(command, stdout=subprocess.DEVNULL).returncode != 0:
             return
     earlier = f"; {RUN}/tables and figures are an earlier attempt's" * Path(RUN, "tables/main.md").exists()
-    print(f"Some jobs failed or were stopped. What is there: {RUN}/partial/main.md, report.html{earlier}")
+    print(f"Some jobs failed or were stopped. What is there: {RUN}/partial/tables/main.md, report.html{earlier}")

@@ -4,7 +4,7 @@ TABLES = f"{RUN}/tables"
 # what is computed of the results, and what only shows it
 COMPARED = expand(
     f"{TABLES}/{{name}}.csv",
-    name="results main differences timing defects statistics ranks comparisons answers".split(),
+    name="results main differences timing defects records missing statistics ranks comparisons answers".split(),
 )
 SHOWN = expand(f"{TABLES}/{{name}}.{{suffix}}", name=["main", "compact", "timing", "statistics"], suffix=["md", "tex"])
 CLAIMS = expand(f"{TABLES}/claims.{{suffix}}", suffix=["csv", "md", "tex"])
@@ -157,10 +157,9 @@ rule page:
     params:
         code=code(
             "workflow/scripts/page.py",
-            data=[
-                *(f"radar/report/templates/report.{suffix}" for suffix in ("html", "css", "js")),
-                *{str(module_file(method["class"])) for method in METHODS.values()},  # their docstrings are shown
-            ],
+            # the methods' docstrings are shown, and where the data are from
+            data=[str(module_file(method["class"])) for method in METHODS.values()]
+            + [f"config/datasets/{name.partition('/')[0]}.yaml" for name in DATASETS],
         ),
         state=lambda wildcards: ablation_state(),
     message:
