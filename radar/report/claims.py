@@ -12,68 +12,63 @@ that the claim needs is missing. It is a function of config/claims.yaml, config/
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from jinja2 import Environment, FileSystemLoader
 
-from radar.evaluation.bootstrap import interval
+from radar.evaluation.bootstrap import interval as percentiles
 from radar.evaluation.rounds import round_medians
-from radar.report import tables
-from radar.report.ablation import Ablation
+from radar.report.ablation import read_ablation
 from radar.report.claim_config import Claim
-from radar.report.latex import to_latex
-from radar.report.tables import DASH, MAIN_COLUMNS, Block, Cell, Run, applicable, common, rounded, seed_mean, short
+from radar.report.compare import Estimate, contrast, over_seeds
+from radar.report.format import DASH, count, interval, plain, points, rounded, share, span, tenths
+from radar.report.load import Pair, Results, Seeds
+from radar.report.table import Table, frame_of
+from radar.report.tables import BUSY, NAMES, device_texts
 
-REBUILD = "snakemake --cores all results/tables/claims.md"
 VERDICTS = ("reproduced", "contradicted", "inconclusive", "not run")
-TABLE = ["id", "paper", "method", "statement", "verdict", "measured", "low", "high", "unit", "published",
-         "published_unit", "source", "evidence", "conditions", "detail"]
-LEGEND = (
-    "Reproduced: the 95 % interval of what was measured lies on the claim's side of the boundary, and no single "
-    "dataset's interval on the other. Contradicted: the other way round. Inconclusive: neither. Not run: the note says "
-    "what is missing. Where a claim names no dataset, measured is the mean over the datasets of the run, of speeds the "
-    "geometric one.",
-    "Intervals are of accuracy over resampled test images, paired between methods, and of speed over rounds in which "
-    "the methods take turns. Against the best of several rivals the upper end is corrected for their number; the lower "
-    "end needs no correction. No interval holds what another training or another dataset would change, and none is "
-    "corrected for the number of claims.",
-    "Points are hundredths: 1 point of image AUROC is .010.",
-)
-OTHERS = "For comparison: nothing is tested on them, since the suite lacks the method, the dataset or the device."
+COLUMNS = ["id", "paper", "method", "statement", "verdict", "why", "measured", "low", "high", "unit", "of", "published",
+           "published_unit", "source", "evidence", "conditions", "detail"]
+WHY = {
+    "covers": "the 95 % interval {interval} covers the boundary {boundary}",
+    "beyond": "the 95 % interval {interval} lies {side} the boundary {boundary}",
+    "opposed": "one dataset says the opposite: {dataset}",
+    "absent": "missing, without which nothing is the best: {names}",
+    "draws": "no interval: there are no bootstrap draws",
+    "rounds": "no interval: fewer than 6 timed rounds",
+    "device": "the device is {device}; a contradiction needs {needed}",
+    "chain": "{rival} makes {nfe} evaluations; a contradiction needs {needed}",
+    "busy": "other processes used {cores} cores during the timing; a contradiction needs an idle machine",
+    # missing, so that nothing can be measured
+    "method": "missing: the method {names}",
+    "dataset": "missing: the dataset {name}",
+    "categories": "missing: {absent} of the {all} categories of {name}",
+    "labels": "missing: test images with what {metrics} needs (labels, masks)",
+    "metric": "missing: {metrics} of {method} on {name}",
+    "timing": "missing: the timing of {method}",
+    "study": "missing: the ablation study (make ablation)",
+    "series": "missing: in the ablation study {study} a series {series} that goes on from {at}",
+    "points": "missing: in the ablation study {study} results of {series} at {at} and {last}",
+}
+UNITS = {"points": ("points", points), "times": ("times", rounded), "ms": ("ms", rounded), "percent": ("%", tenths)}
 DRAWS, ROUNDS = 1000, 6  # of the rounds of the timing; fewer rounds than 6 give a median no 95 % interval
-METRIC_NAMES = {metric: full for metric, *_, full in MAIN_COLUMNS}
+DETAIL = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), trim_blocks=True,
+                     lstrip_blocks=True).get_template("claim.txt")
+OTHERS = "For comparison: nothing is tested on them, since the suite lacks the method, the dataset or the device."
 
-Pair = tuple[str, str]  # dataset, category
 Key = tuple[str, str]  # metric, rival
+Comparisons = dict[Pair, dict[Key, Estimate]]
 
 
 class NotRun(Exception):
-    """Why a claim cannot be tested: what is missing."""
+    """Why a claim cannot be tested: a sentence of WHY."""
 
-
-@dataclass(frozen=True)
-class Results:
-    """What a run left. pairs: its datasets; ablation: None if the study was not made; labels: what to call methods."""
-
-    pairs: tuple[Pair, ...]
-    runs: dict[Pair, dict[str, list[Run]]]
-    timings: dict[Pair, dict[str, dict]]
-    ablation: Ablation | None = None
-    labels: dict[str, str] = field(default_factory=dict)
-
-    def label(self, method: str) -> str:
-        return self.labels.get(method, method)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number, and draws [D] of it; None = no interval is known."""
-
-    value: float
-    draws: np.ndarray | None
+    def __init__(self, why: str, **values: object):
+        super().__init__(WHY[why].format(**values))
 
 
 @dataclass(frozen=True)
@@ -93,35 +88,20 @@ class Bounds:
 class Evidence:
     """What speaks to a claim.
 
-    comparisons: the claim says that they lie above `boundary`. unit: of what `show`, monotonous, makes of them.
-    absent: rivals that could not be compared. easier: what is missing for a contradiction; empty if nothing is.
-    detail, conditions: sentences.
+    comparisons: the claim says that they lie above `boundary`. unit: of what `show`, monotonous, makes of them. of:
+    what the number is of. absent: rivals that could not be compared. lacking: what a contradiction would need, empty if
+    nothing. facts: for the template of the detail.
     """
 
     method: str
-    comparisons: dict[Pair, dict[Key, Estimate]]
+    comparisons: Comparisons
     boundary: float
     unit: str
     show: Callable[[float], float]
+    of: str
     absent: list[str] = field(default_factory=list)
-    easier: str = ""
-    detail: list[str] = field(default_factory=list)
-    conditions: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Assessment:
-    """A claim with its verdict; measured, low, high in unit, NaN = none. detail, conditions: text."""
-
-    claim: Claim
-    verdict: str
-    method: str = ""
-    measured: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
-    unit: str = ""
-    detail: str = ""
-    conditions: str = ""
+    lacking: str = ""
+    facts: dict = field(default_factory=dict)
 
 
 # Statistics
@@ -130,16 +110,17 @@ class Assessment:
 def average(parts: Sequence[Estimate]) -> Estimate:
     """The mean of independent numbers.
 
-    Their draws come from one seed, so they are shuffled by place, as in tables.mean_over_categories.
+    Their draws come from one seed, so they are shuffled by place, as in compare.category_means.
     """
     value = float(np.mean([part.value for part in parts]))
-    if any(part.draws is None for part in parts):
+    draws = [part.draws for part in parts if part.draws is not None]
+    if len(draws) < len(parts):
         return Estimate(value, None)
     if len(parts) == 1:
-        return Estimate(value, parts[0].draws)
-    size = min(len(part.draws) for part in parts)
-    return Estimate(value, np.mean([np.random.default_rng(place).permutation(part.draws[:size])
-                                    for place, part in enumerate(parts)], axis=0))
+        return Estimate(value, draws[0])
+    size = min(map(len, draws))
+    return Estimate(value, np.mean([np.random.default_rng(place).permutation(one[:size])
+                                    for place, one in enumerate(draws)], axis=0))
 
 
 def smallest(parts: Sequence[Estimate], level: float = 0.95) -> Bounds:
@@ -151,26 +132,36 @@ def smallest(parts: Sequence[Estimate], level: float = 0.95) -> Bounds:
     once in the draws: equal methods would contradict a claim far too often.
     """
     value, tail = min(part.value for part in parts), (1 - level) / 2
-    if any(part.draws is None for part in parts):
+    draws = [part.draws for part in parts if part.draws is not None]
+    if len(draws) < len(parts):
         return Bounds(value, math.nan, math.nan)
-    lows = [interval(part.draws, level)[0] for part in parts]
-    highs = [interval(part.draws, 1 - 2 * tail / len(parts))[1] for part in parts]
+    lows = [percentiles(one, level)[0] for one in draws]
+    highs = [percentiles(one, 1 - 2 * tail / len(parts))[1] for one in draws]
     return Bounds(value, min(lows), min(highs))
 
 
-def combined(comparisons: dict[Pair, dict[Key, Estimate]]) -> tuple[dict[Key, Estimate], dict[str, Bounds]]:
+def by_dataset(pairs: Iterable[Pair]) -> dict[str, list[Pair]]:
+    """The categories of each dataset: "printed/all", or "visa, mean of 12"."""
+    groups: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        groups.setdefault(pair[0], []).append(pair)
+    return {"/".join(group[0]) if len(group) == 1 else f"{dataset}, mean of {len(group)}": group
+            for dataset, group in groups.items()}
+
+
+def over_datasets(values: Mapping[Pair, float]) -> float:
+    """The mean over datasets of the means over their categories."""
+    return float(np.mean([np.mean([values[pair] for pair in pairs]) for pairs in by_dataset(values).values()]))
+
+
+def combined(comparisons: Comparisons) -> tuple[dict[Key, Estimate], dict[str, Bounds]]:
     """The comparisons averaged over datasets, and the smallest of each dataset's: {"printed/all": ...}.
 
     The categories of a dataset are averaged first. Only of keys that every category has.
     """
     keys = [key for key in next(iter(comparisons.values())) if all(key in one for one in comparisons.values())]
-    datasets: dict[str, list[Pair]] = {}
-    for pair in comparisons:
-        datasets.setdefault(pair[0], []).append(pair)
-    means = {}
-    for dataset, pairs in datasets.items():
-        name = "/".join(pairs[0]) if len(pairs) == 1 else f"{dataset}, mean of {len(pairs)}"
-        means[name] = {key: average([comparisons[pair][key] for pair in pairs]) for key in keys}
+    means = {name: {key: average([comparisons[pair][key] for pair in pairs]) for key in keys}
+             for name, pairs in by_dataset(comparisons).items()}
     overall = {key: average([one[key] for one in means.values()]) for key in keys}
     return overall, {name: smallest(list(one.values())) for name, one in means.items()}
 
@@ -183,26 +174,17 @@ def judge(total: Bounds, parts: Iterable[Bounds], boundary: float) -> str:
     return "reproduced" if side > 0 else "contradicted"
 
 
-def difference(ours: Sequence[Run], theirs: Sequence[Run], metric: str) -> Estimate | None:
-    """ours - theirs over the seeds that both have, draw by draw; None if the metric applies to no common seed."""
-    ours, theirs = common(applicable(ours, metric), applicable(theirs, metric))
-    if not ours:
-        return None
-    first, second = seed_mean(ours, metric), seed_mean(theirs, metric)
-    return Estimate(_mean(ours, metric) - _mean(theirs, metric),
-                    None if first is None or second is None else first - second)
-
-
-def log_ratio(theirs: dict, ours: dict) -> Estimate:
-    """Logarithm of the latency of one timing.json over that of another: the median over their common rounds."""
+def log_ratio(theirs: Mapping, ours: Mapping) -> Estimate:
+    """Logarithm of the latency of one timing over that of another: the median over their common rounds."""
     first, second = _rounds(theirs), _rounds(ours)
     together = [math.log(first[index] / second[index]) for index in sorted(first.keys() & second.keys())]
     return _median(together, math.log(theirs["latency_ms_median"] / ours["latency_ms_median"]))
 
 
-def _rounds(record: dict) -> dict[int, float]:
+def _rounds(record: Mapping) -> dict[int, float]:
     """round -> median latency [ms] of its samples; empty if the timing kept none."""
-    return round_medians(zip(record.get("latency_round") or (), record.get("latency_ms") or (), strict=True))
+    samples = [record.get(name) for name in ("latency_round", "latency_ms")]
+    return round_medians(zip(*(one if isinstance(one, list) else [] for one in samples), strict=True))
 
 
 def _median(values: Sequence[float], otherwise: float) -> Estimate:
@@ -213,345 +195,327 @@ def _median(values: Sequence[float], otherwise: float) -> Estimate:
     return Estimate(float(np.median(values)), np.median(drawn, axis=1))
 
 
-def _mean(runs: Sequence[Run], metric: str) -> float:
-    """The metric's mean over the seeds to which it applies."""
-    return float(np.mean([run.value(metric) for run in applicable(runs, metric)]))
+# What a run left
+
+
+class Left:
+    """The results of a run, and its timings {pair: {method: record}}."""
+
+    def __init__(self, results: Results):
+        self.results, self.pairs = results, list(results.samples)
+        self.timings: dict[Pair, dict[str, dict]] = {}
+        for record in results.timing.to_dict("records"):
+            self.timings.setdefault((record["dataset"], record["category"]), {})[record["method"]] = record
+
+    def seeds(self, pair: Pair, method: str, metric: str) -> Seeds:
+        return self.results.samples[pair].get(metric, {}).get(method, {})
+
+    def label(self, method: str) -> str:
+        return self.results.run.labels.get(method, method)
+
+    def speaker(self, claim: Claim) -> str:
+        """The first of the claim's methods that is in the run. Raises NotRun."""
+        there = {name for metrics in self.results.samples.values() for methods in metrics.values() for name in methods}
+        there |= {name for timed in self.timings.values() for name in timed}
+        if found := [name for name in claim.speakers if name in there]:
+            return found[0]
+        raise NotRun("method", names=" or ".join(claim.speakers))
+
+    def tested_on(self, claim: Claim) -> list[Pair]:
+        """The datasets that the claim is tested on. Raises NotRun if one that it names is not in the run."""
+        if claim.datasets is None:
+            return self.pairs
+        wanted = [(dataset, category) for dataset, _, category in (name.partition("/") for name in claim.datasets)]
+        for name, group in by_dataset(wanted).items():
+            absent = [pair for pair in group if pair not in self.pairs]
+            if absent == group:
+                raise NotRun("dataset", name=group[0][0] if len(group) > 1 else name)
+            if absent:
+                raise NotRun("categories", absent=len(absent), all=len(group), name=group[0][0])
+        return wanted
+
+    def timed(self, claim: Claim, method: str) -> dict[Pair, dict]:
+        """The timings of the method. Raises NotRun if there are none."""
+        found = {pair: self.timings[pair][method] for pair in self.tested_on(claim)
+                 if method in self.timings.get(pair, {})}
+        if not found:
+            raise NotRun("timing", method=self.label(method))
+        return found
+
+    def networks(self, pairs: Iterable[Pair], method: str) -> dict:
+        """How large the networks of a method are, and on what they were trained, as far as its timing tells."""
+        records = [self.timings[pair][method] for pair in pairs if method in self.timings.get(pair, {})]
+        if not records or not all(record["training_images"] > 0 for record in records):
+            return {}
+        return {"parameters": span([record["parameters"] / 1e6 for record in records], rounded),
+                "images": span([record["training_images"] for record in records]),
+                "nfe": span([record["nfe"] for record in records])}
+
+
+def read_series(run: Path, study: str, series: str) -> tuple[Results, dict[float, str], str]:
+    """What a series of the ablation study left, its variants by x, and what x is. Raises NotRun and InputError."""
+    if not (run / "tables/ablation.csv").is_file():
+        raise NotRun("study")
+    made = read_ablation(run)
+    rows = made.places[(made.places["study"] == study) & (made.places["series"] == series)].dropna(subset="x")
+    parts = made.results
+    results = replace(next(iter(parts.values())), records=pd.concat([one.records for one in parts.values()]),
+                      samples={pair: one.samples[pair] for pair, one in parts.items()})
+    return results, dict(zip(rows["x"], rows["variant"], strict=True)), made.studies.get(study, {}).get("x", "x")
 
 
 # Kinds of test
 
 
-def better(claim: Claim, results: Results) -> Evidence:
+def better(claim: Claim, left: Left) -> Evidence:
     """Each of the metrics minus that of the best rival."""
-    method, metrics = _speaker(claim, results), claim.options["metrics"]
-    pairs = [pair for pair in _pairs(claim, results)
-             if all(applicable(results.runs.get(pair, {}).get(method, []), metric) for metric in metrics)]
+    method, metrics = left.speaker(claim), claim.options["metrics"]
+    pairs = [pair for pair in left.tested_on(claim) if all(left.seeds(pair, method, metric) for metric in metrics)]
     if not pairs:
-        raise NotRun(f"test images with what {_names(metrics)} needs (labels, masks)")
+        raise NotRun("labels", metrics=_names(metrics))
 
     def compare(pair: Pair, rival: str) -> dict[Key, Estimate]:
-        runs = results.runs[pair]
-        found = {(metric, rival): difference(runs[method], runs.get(rival, []), metric) for metric in metrics}
-        return {} if None in found.values() else found
+        found = {(metric, rival): contrast(left.seeds(pair, method, metric), left.seeds(pair, rival, metric))
+                 for metric in metrics}
+        kept = {key: one[0] for key, one in found.items() if one}
+        return kept if len(kept) == len(metrics) else {}
 
-    comparisons, absent = _against(claim, results, pairs, compare)
+    comparisons, absent = _against(claim, pairs, compare)
     overall, _ = combined(comparisons)
-    detail = [_lead(overall, method, metric, results, pairs) for metric in metrics]
-    return Evidence(method, comparisons, claim.options["by"] / 100, "points", lambda lead: 100 * lead, absent,
-                    detail=detail, conditions=[_tested(results, method, pairs)])
+    leads = {metric: {rival: one for (name, rival), one in overall.items() if name == metric} for metric in metrics}
+    shown = [_lead(left, method, metric, leads[metric], pairs) for metric in metrics]
+    rivals = f"the best of {len(leads[metrics[0]])} rivals" if len(leads[metrics[0]]) > 1 else shown[0]["rival"]
+    return Evidence(
+        method, comparisons, claim.options["by"] / 100, "points", lambda lead: 100 * lead,
+        f"{'the smallest lead in ' * (len(metrics) > 1)}{_names(metrics)}, {left.label(method)} minus {rivals}; "
+        + _images(left.results, pairs, method), absent,
+        facts={"metrics": shown, "networks": left.networks(pairs, method)})
 
 
-def _lead(overall: dict[Key, Estimate], method: str, metric: str, results: Results, pairs: Sequence[Pair]) -> str:
-    """A metric of the method and of its best rival, and how many rivals are on either side, as a sentence."""
-    leads = {rival: one for (name, rival), one in overall.items() if name == metric}
+def _lead(left: Left, method: str, metric: str, leads: dict[str, Estimate], pairs: Sequence[Pair]) -> dict:
+    """A metric of the method and of its best rival, and how many rivals are on either side."""
     best = min(leads, key=lambda rival: leads[rival].value)
-    ours, theirs = (_over_datasets({pair: _mean(results.runs[pair][name], metric) for pair in pairs})
+    ours, theirs = (over_datasets({pair: over_seeds(left.seeds(pair, name, metric).values()).value for pair in pairs})
                     for name in (method, best))
-    text = f"{_names([metric])}: {results.label(method)} {short(ours)}, "
-    if len(leads) == 1:
-        return f"{text}{results.label(best)} {short(theirs)}."
     sides = [smallest([lead]).side(0) for lead in leads.values()]
-    relative = f" (relative to it {100 * (ours / theirs - 1):+.0f} %)" if theirs > 0 else ""
-    return (f"{text}best rival {results.label(best)} {short(theirs)}{relative}; of {len(sides)} rivals "
-            f"{sides.count(-1)} better and {sides.count(1)} worse beyond chance.")
+    return {"name": _names([metric]), "ours": share(ours), "rival": left.label(best), "theirs": share(theirs),
+            "n": len(leads), "better": sides.count(-1), "worse": sides.count(1),
+            "relative": f"{points(100 * (ours / theirs - 1))} %" if theirs > 0 else DASH}
 
 
-def faster(claim: Claim, results: Results) -> Evidence:
+def faster(claim: Claim, left: Left) -> Evidence:
     """The latency of the fastest rival over ours."""
-    method = _speaker(claim, results)
-    timings = {pair: results.timings[pair] for pair in _pairs(claim, results)
-               if method in results.timings.get(pair, {})}
-    if not timings:
-        raise NotRun(f"the timing of {results.label(method)}")
+    method, needed = left.speaker(claim), claim.options.get("chain", 0)
+    ours = left.timed(claim, method)
 
     def compare(pair: Pair, rival: str) -> dict[Key, Estimate]:
-        timed = timings[pair]
-        return {("latency", rival): log_ratio(timed[rival], timed[method])} if rival in timed else {}
+        timed = left.timings[pair]
+        return {("latency", rival): log_ratio(timed[rival], ours[pair])} if rival in timed else {}
 
-    comparisons, absent = _against(claim, results, list(timings), compare)
+    comparisons, absent = _against(claim, list(ours), compare)
     overall, _ = combined(comparisons)
     lead, fastest = min((one.value, rival) for (_, rival), one in overall.items())
-    ours, theirs = ([timed[name] for timed in timings.values()] for name in (method, fastest))
-    batches = math.exp(_over_datasets({pair: math.log(timed[method]["images_per_s"] / timed[fastest]["images_per_s"])
-                                       for pair, timed in timings.items()}))
-    detail = [f"{results.label(method)} {_milliseconds(ours)}, {'fastest rival ' * (len(overall) > 1)}"
-              f"{results.label(fastest)} {_milliseconds(theirs)} an image; at the best batch sizes {rounded(batches)} "
-              "times as many images per second."]
-    needed, evaluations = claim.options.get("chain", 0), max(record["nfe"] for record in theirs)
-    easier = "" if evaluations >= needed else (
-        f"a rival of at least {needed} evaluations, which a contradiction needs; {results.label(fastest)} makes "
-        f"{evaluations:g}, and {needed} would let one expect {rounded(math.exp(lead) * needed / evaluations)} times, "
-        "which is predicted, not measured")
-    easier = easier or _busy([*ours, *theirs])
-    return Evidence(method, comparisons, math.log(claim.options["times"]), "times", math.exp, absent, easier, detail,
-                    [_timed(ours)])
+    theirs = {pair: left.timings[pair][fastest] for pair in ours}
+    evaluations = max(record["nfe"] for record in theirs.values())
+    batches = over_datasets({pair: math.log(one["images_per_s"] / theirs[pair]["images_per_s"])
+                             for pair, one in ours.items()})
+    lacking = _busy([*ours.values(), *theirs.values()])
+    facts = {"ours_ms": _milliseconds(ours), "theirs_ms": _milliseconds(theirs), "rival": left.label(fastest),
+             "rivals": len(overall), "batches": rounded(math.exp(batches)), "needed": needed}
+    if evaluations < needed:
+        lacking = WHY["chain"].format(rival=left.label(fastest), nfe=plain(evaluations), needed=needed)
+        facts["predicted"] = rounded(math.exp(lead) * needed / evaluations)
+    rival = f"the fastest of {len(overall)} rivals" if len(overall) > 1 else left.label(fastest)
+    return Evidence(method, comparisons, math.log(claim.options["times"]), "times", math.exp,
+                    f"latency at batch 1, {rival} over {left.label(method)}; {_where(ours)}", absent, lacking, facts)
 
 
-def _busy(records: Sequence[dict]) -> str:
-    """What a timing beside other work lacks; empty if it had the machine to itself."""
-    busy = any((record.get("cores_of_others") or 0.0) > tables.BUSY for record in records)
-    return "a timing on a machine without other work, which a contradiction needs" if busy else ""
-
-
-def latency(claim: Claim, results: Results) -> Evidence:
+def latency(claim: Claim, left: Left) -> Evidence:
     """The latency at batch 1 against a limit."""
-    method, limit, needed = _speaker(claim, results), claim.options["below_ms"], claim.options["device"]
-    timed = {pair: results.timings[pair][method] for pair in _pairs(claim, results)
-             if method in results.timings.get(pair, {})}
-    if not timed:
-        raise NotRun(f"the timing of {results.label(method)}")
-    comparisons = {}
+    method, limit, needed = left.speaker(claim), claim.options["below_ms"], claim.options["device"]
+    timed = left.timed(claim, method)
+    comparisons: Comparisons = {}
     for pair, record in timed.items():
         below = [math.log(limit / taken) for taken in _rounds(record).values()]
         comparisons[pair] = {("latency", ""): _median(below, math.log(limit / record["latency_ms_median"]))}
-    records = list(timed.values())
-    right = {record["device"] for record in records} == {needed}
-    easier = _busy(records) if right else f"a timing on a device of kind {needed}, which a contradiction needs"
-    return Evidence(method, comparisons, 0.0, "ms", lambda below: limit / math.exp(below), easier=easier,
-                    detail=[f"90th percentile {_milliseconds(records, 'latency_ms_p90')}."],
-                    conditions=[_timed(records)])
+    devices = dict.fromkeys(record["device"] for record in timed.values())
+    lacking = (_busy(timed.values()) if list(devices) == [needed]
+               else WHY["device"].format(device=" and ".join(devices), needed=needed))
+    return Evidence(method, comparisons, 0.0, "ms", lambda below: limit / math.exp(below),
+                    f"latency at batch 1 of {left.label(method)}; {_where(timed)}", lacking=lacking,
+                    facts={"p90": _milliseconds(timed, "latency_ms_p90")})
 
 
-def trend(claim: Claim, results: Results) -> Evidence:
+def trend(claim: Claim, left: Left) -> Evidence:
     """Of a series of the ablation study: the metrics at one point minus those at its last."""
     study, series, at, metrics = (claim.options[name] for name in ("study", "series", "at", "metrics"))
-    if results.ablation is None:
-        raise NotRun("the ablation study (make ablation)")
-    of, studies = results.ablation.of, results.ablation.studies
-    entries = studies[study].entries if study in studies else ()
-    points = {entry.x: entry for entry in entries if entry.series == series and entry.x is not None}
-    if at not in points or at == max(points):
-        raise NotRun(f"in the ablation study a series {series} of {study} that goes on from {at:g}")
-    here, last = points[at], points[max(points)]
-    comparisons: dict[Pair, dict[Key, Estimate]] = {}
-    for pair in results.ablation.pairs:
-        found = {(metric, f"{last.x:g}"): difference(of(pair, here.variant), of(pair, last.variant), metric)
+    results, points_of, axis = read_series(left.results.run.folder, study, series)
+    if at not in points_of or at == max(points_of):
+        raise NotRun("series", study=study, series=series, at=plain(at))
+    found = Left(results)
+    here, last = points_of[at], points_of[max(points_of)]
+    end = plain(max(points_of))
+    comparisons: Comparisons = {}
+    for pair in found.pairs:
+        pairs = {metric: contrast(*(found.seeds(pair, one, metric) for one in (here, last)))
                  for metric in metrics}
-        if "/".join(pair) in here.datasets and None not in found.values():
-            comparisons[pair] = found
+        if all(pairs.values()):
+            comparisons[pair] = {(metric, end): one[0] for metric, one in pairs.items() if one}
     if not comparisons:
-        raise NotRun(f"in the ablation study results of {series} at {at:g} and {last.x:g}")
-    detail = []
-    for metric in metrics:
-        course = []
-        for x, entry in sorted(points.items()):
-            runs = {pair: applicable(of(pair, entry.variant), metric) for pair in comparisons}
-            if all(runs.values()):
-                mean = _over_datasets({pair: _mean(found, metric) for pair, found in runs.items()})
-                course.append(f"{x:g}: {short(mean)}")
-        detail.append(f"{_names([metric])} over {studies[study].x}: {', '.join(course)}; measured is that at {at:g} "
-                      f"minus that at {last.x:g}.")
-    seeds = len(results.ablation.seeds)
-    return Evidence(claim.speakers[0], comparisons, 0.0, "points", lambda lead: 100 * lead, detail=detail,
-                    conditions=[f"Here: {_listed(comparisons)}, {_seeds(seeds)}, of the ablation study."])
+        raise NotRun("points", study=study, series=series, at=plain(at), last=end)
+    courses = [(_names([metric]), ", ".join(
+        f"{plain(x)}: {share(over_datasets({pair: over_seeds(seeds.values()).value for pair, seeds in there.items()}))}"
+        for x, one in sorted(points_of.items())
+        for there in [{pair: found.seeds(pair, one, metric) for pair in comparisons}] if all(there.values())))
+        for metric in metrics]
+    return Evidence(claim.speakers[0], comparisons, 0.0, "points", lambda lead: 100 * lead,
+                    f"{_names(metrics)} of {series} at {axis} {plain(at)} minus {plain(last['x'])}, ablation study; "
+                    + _images(results, list(comparisons), here), facts={"courses": courses, "axis": axis})
 
 
-def reaches(claim: Claim, results: Results) -> Evidence:
+def reaches(claim: Claim, left: Left) -> Evidence:
     """A metric against the published value."""
-    method, metric, published = _speaker(claim, results), claim.options["metric"], claim.published["value"]
-    pairs, comparisons = _pairs(claim, results), {}
+    method, metric = left.speaker(claim), claim.options["metric"]
+    published, pairs = (claim.published or {})["value"], left.tested_on(claim)
+    comparisons: Comparisons = {}
     for pair in pairs:
-        runs = applicable(results.runs.get(pair, {}).get(method, []), metric)
-        if not runs:
-            raise NotRun(f"{_names([metric])} of {results.label(method)} on {'/'.join(pair)}")
-        draws = seed_mean(runs, metric)
-        comparisons[pair] = {(metric, ""): Estimate(_mean(runs, metric) - published / 100,
-                                                    None if draws is None else draws - published / 100)}
+        seeds = left.seeds(pair, method, metric)
+        if not seeds:
+            raise NotRun("metric", metrics=_names([metric]), method=left.label(method), name="/".join(pair))
+        one = over_seeds(seeds.values())
+        comparisons[pair] = {(metric, ""): Estimate(one.value - published / 100,
+                                                    None if one.draws is None else one.draws - published / 100)}
     return Evidence(method, comparisons, -claim.options["margin"] / 100, "percent", lambda lead: 100 * lead + published,
-                    conditions=[_tested(results, method, pairs)])
+                    f"{_names([metric])} of {left.label(method)}; {_images(left.results, pairs, method)}",
+                    facts={"networks": left.networks(pairs, method)})
 
 
 KINDS = {"better": better, "faster": faster, "latency": latency, "trend": trend, "reaches": reaches}
 
 
-def _speaker(claim: Claim, results: Results) -> str:
-    """The first of the claim's methods that is in the run. Raises NotRun."""
-    for method in claim.speakers:
-        if any(method in found for found in [*results.runs.values(), *results.timings.values()]):
-            return method
-    raise NotRun(f"the method {' or '.join(claim.speakers)}")
-
-
-def _pairs(claim: Claim, results: Results) -> list[Pair]:
-    """The datasets that the claim is tested on. Raises NotRun if one that it names is not in the run."""
-    if claim.datasets is None:
-        return list(results.pairs)
-    wanted = [tuple(name.split("/", 1)) for name in claim.datasets]
-    for dataset, group in groupby(wanted, key=lambda pair: pair[0]):
-        group = list(group)
-        if absent := [pair for pair in group if pair not in results.pairs]:
-            whole = f"the dataset {dataset}" if len(group) > 1 else f"the dataset {'/'.join(group[0])}"
-            raise NotRun(whole if absent == group else f"{len(absent)} of the {len(group)} categories of {dataset}")
-    return wanted
-
-
-def _against(claim: Claim, results: Results, pairs: Sequence[Pair],
-             compare: Callable[[Pair, str], dict[Key, Estimate]]) -> tuple[dict[Pair, dict[Key, Estimate]], list[str]]:
+def _against(claim: Claim, pairs: Sequence[Pair],
+             compare: Callable[[Pair, str], dict[Key, Estimate]]) -> tuple[Comparisons, list[str]]:
     """What `compare` gives on each of `pairs` for all rivals, and what those are called for which it gives nothing.
 
     Raises NotRun if there is no rival.
     """
-    comparisons: dict[Pair, dict[Key, Estimate]] = {pair: {} for pair in pairs}
+    comparisons: Comparisons = {pair: {} for pair in pairs}
     absent = []
     for entry in claim.options["than"]:
-        for name in [entry] if isinstance(entry, str) else entry:
-            found = {pair: compare(pair, name) for pair in pairs}
+        names = [entry] if isinstance(entry, str) else entry
+        for found in ({pair: compare(pair, name) for pair in pairs} for name in names):
             if all(found.values()):
                 for pair in pairs:
                     comparisons[pair] |= found[pair]
                 break
         else:
-            absent.append(entry if isinstance(entry, str) else " or ".join(entry))
+            absent.append(" or ".join(names))
     if not all(comparisons.values()):
-        raise NotRun(f"the method {', '.join(absent)}")
+        raise NotRun("method", names=", ".join(absent))
     return comparisons, absent
 
 
-# Words
-
-
-def _over_datasets(values: dict[Pair, float]) -> float:
-    """The mean over datasets of the means over their categories."""
-    datasets: dict[str, list[float]] = {}
-    for (dataset, _), value in values.items():
-        datasets.setdefault(dataset, []).append(value)
-    return float(np.mean([np.mean(one) for one in datasets.values()]))
+# What a number is of
 
 
 def _names(metrics: Sequence[str]) -> str:
-    return ", ".join(METRIC_NAMES.get(metric, metric) for metric in metrics)
+    return ", ".join(NAMES.get(metric, metric) for metric in metrics)
 
 
-def _listed(pairs: Iterable[Pair], most: int = 4) -> str:
-    names = ["/".join(pair) for pair in pairs]
-    return ", ".join(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most} more"
+def _images(results: Results, pairs: Sequence[Pair], method: str) -> str:
+    """Datasets, seeds and test images."""
+    records = results.records
+    ours = records[(records["method"] == method) & (records["dataset"] + "/" + records["category"]).isin(
+        "/".join(pair) for pair in pairs)]
+    images = ours.drop_duplicates(["dataset", "category"])[["n_test_normal", "n_test_anomalous"]].to_numpy().sum()
+    seeds = ours.groupby(["dataset", "category"])["seed"].nunique().max()
+    return f"{', '.join(by_dataset(pairs))}; {count(int(seeds), 'seed')}; {count(int(images), 'test image')}"
 
 
-def _seeds(count: int) -> str:
-    return f"{count} seed{'s' * (count != 1)}"
+def _where(timed: Mapping[Pair, Mapping]) -> str:
+    """Datasets, rounds and devices."""
+    rounds = span([len(_rounds(record)) for record in timed.values()])
+    return f"{', '.join(by_dataset(timed))}; {rounds} rounds; {'; '.join(device_texts(pd.DataFrame(timed.values())))}"
 
 
-def _span(values: Sequence[float]) -> str:
-    """A number, or the range of several, to three digits."""
-    return " to ".join(dict.fromkeys(map(rounded, (min(values), max(values)))))
+def _milliseconds(timed: Mapping[Pair, Mapping], key: str = "latency_ms_median") -> str:
+    return span([record[key] for record in timed.values()], rounded)
 
 
-def _milliseconds(records: Sequence[dict], key: str = "latency_ms_median") -> str:
-    return f"{_span([record[key] for record in records])} ms"
-
-
-def _tested(results: Results, method: str, pairs: Sequence[Pair]) -> str:
-    """On what a method was tested, and how it was trained as far as its timing tells, as a sentence."""
-    runs = {pair: results.runs[pair][method] for pair in pairs}
-    counted = ("n_test_normal", "n_test_anomalous")
-    images = sum(one[0].record.get(name) or 0 for one in runs.values() for name in counted)
-    text = f"Here: {_listed(pairs)}, {images:,} test images, {_seeds(max(map(len, runs.values())))}"
-    timed = [results.timings[pair][method] for pair in pairs if method in results.timings.get(pair, {})]
-    if timed and all(record["training_images"] for record in timed):
-        text += (f", networks of {_span([record['parameters'] / 1e6 for record in timed])} M parameters trained on "
-                 f"{max(record['training_images'] for record in timed):,} patches or feature maps, NFE "
-                 f"{' or '.join(dict.fromkeys(format(record['nfe'], 'g') for record in timed))}")
-    return f"{text}."
-
-
-def _timed(records: Sequence[dict]) -> str:
-    """Where methods were timed, as a sentence."""
-    devices = dict.fromkeys(one["device"] + (f" ({one['device_name']})" if one.get("device_name") else "")
-                            + (f", {one['threads']} thread{'s' * (one['threads'] != 1)}" if one.get("threads") else "")
-                            for one in records)
-    shapes = dict.fromkeys("×".join(map(str, one["image_shape"])) for one in records if one.get("image_shape"))
-    images = f", images of {' and '.join(shapes)} (channels × height × width)" if shapes else ""
-    return f"Here: {' and '.join(devices)}{images}."
-
-
-def _number(value: float, unit: str) -> str:
-    return f"{value:+.1f}" if unit == "points" else f"{value:.1f}" if unit == "percent" else rounded(value)
-
-
-def _unit(unit: str) -> str:
-    return "%" if unit == "percent" else unit
-
-
-def _with_interval(value: float, low: float, high: float, unit: str) -> str:
-    ends = "" if math.isnan(low) else f" [{_number(low, unit)}, {_number(high, unit)}]"
-    return f"{_number(value, unit)}{ends} {_unit(unit)}"
-
-
-def _sentences(*texts: str) -> str:
-    return " ".join(text for text in texts if text)
+def _busy(records: Iterable[Mapping]) -> str:
+    """What a timing beside other work lacks; empty if it had the machine to itself."""
+    others = max(record.get("cores_of_others") or 0.0 for record in records)
+    return WHY["busy"].format(cores=rounded(others)) if others > BUSY else ""
 
 
 # Assessment
 
 
-def assess(claim: Claim, results: Results) -> Assessment:
-    """The verdict on a claim, with what was measured."""
-    row = claim.published or {}
-    terms = ", ".join(row[key] for key in ("setting", "device") if row.get(key) not in (None, "", "relative"))
-    published = f"Published for: {terms}." if terms else ""
+def assess(claim: Claim, left: Left) -> dict:
+    """A row of claims.csv: the verdict on a claim, with what was measured."""
+    published = claim.published or {}
+    terms = ", ".join(published[key] for key in ("setting", "device")
+                      if published.get(key) not in (None, "", "relative"))
+    row = {"id": claim.name, "paper": f"{claim.paper}, {claim.reference}", "method": claim.speakers[0],
+           "statement": claim.statement, "verdict": "not run", "published": published.get("value", math.nan),
+           "published_unit": published.get("unit", ""), "source": claim.source, "evidence": claim.evidence,
+           "conditions": f"{claim.conditions}{f' Published for: {terms}.' * bool(terms)}"}
     try:
-        evidence = KINDS[claim.kind](claim, results)
+        evidence = KINDS[claim.kind](claim, left)
     except NotRun as missing:
-        return Assessment(claim, "not run", claim.speakers[0], detail=f"Missing: {missing}.",
-                          conditions=_sentences(claim.conditions, published))
+        return row | {"why": str(missing)}
     overall, parts = combined(evidence.comparisons)
-    total, boundary = smallest(list(overall.values())), evidence.boundary
-    verdict = judge(total, parts.values(), boundary)
+    total = smallest(list(overall.values()))
 
     def shown(bounds: Bounds) -> tuple[float, float, float]:
         return evidence.show(bounds.value), *sorted((evidence.show(bounds.low), evidence.show(bounds.high)))
 
-    side = "below" if evidence.show(boundary + 1) < evidence.show(boundary) else "above"
-    detail = [f"The claim holds {side} {evidence.show(boundary):g} {_unit(evidence.unit)}.",
-              *evidence.detail]
-    if len(parts) > 1:
-        each = "; ".join(f"{name} {_with_interval(*shown(one), evidence.unit)}" for name, one in parts.items())
-        detail.append(f"By dataset: {each}.")
-    if verdict == "inconclusive" and total.side(boundary):
-        detail.append("A single dataset says the opposite.")
+    verdict, why = _verdict(evidence, total, parts, lambda bounds: written(*shown(bounds), evidence.unit))
+    measured, low, high = shown(total)
+    detail = DETAIL.render(
+        evidence.facts, ours=left.label(evidence.method), side=_side(evidence), boundary=_boundary(evidence),
+        parts=[f"{name} {written(*shown(one), evidence.unit)}" for name, one in parts.items()],
+        lacking=evidence.lacking if total.value < evidence.boundary else "")
+    return row | {"method": evidence.method, "verdict": verdict, "why": why, "measured": measured, "low": low,
+                  "high": high, "unit": evidence.unit, "of": evidence.of, "detail": " ".join(detail.split())}
+
+
+def _side(evidence: Evidence) -> str:
+    return "below" if evidence.show(evidence.boundary + 1) < evidence.show(evidence.boundary) else "above"
+
+
+def _boundary(evidence: Evidence) -> str:
+    return f"{plain(evidence.show(evidence.boundary))} {UNITS[evidence.unit][0]}"
+
+
+def _verdict(evidence: Evidence, total: Bounds, parts: Mapping[str, Bounds],
+             write: Callable[[Bounds], str]) -> tuple[str, str]:
+    """The verdict, and in one line why it is not reproduced."""
+    verdict, side = judge(total, parts.values(), evidence.boundary), total.side(evidence.boundary)
     if math.isnan(total.low):
-        lacking = f"fewer than {ROUNDS} timed rounds" if evidence.unit in ("times", "ms") else "no bootstrap draws"
-        detail.append(f"No interval: {lacking}.")
-    if evidence.absent:
-        detail.append(f"Not compared: {', '.join(evidence.absent)}, without which nothing is the best.")
-        verdict = "inconclusive" if verdict == "reproduced" else verdict
-    if evidence.easier and total.value < boundary:
-        detail.append(f"Missing: {evidence.easier}.")
-        verdict = "not run" if verdict == "contradicted" else verdict
-    return Assessment(claim, verdict, evidence.method, *shown(total), evidence.unit, _sentences(*detail),
-                      _sentences(claim.conditions, *evidence.conditions, published))
+        return verdict, WHY["rounds" if evidence.unit in ("times", "ms") else "draws"]
+    if verdict == "inconclusive" and side:
+        opposed = [f"{name} {write(one)}" for name, one in parts.items() if one.side(evidence.boundary) == -side]
+        return verdict, WHY["opposed"].format(dataset="; ".join(opposed))
+    if verdict == "inconclusive":
+        return verdict, WHY["covers"].format(interval=write(total), boundary=_boundary(evidence))
+    if verdict == "reproduced" and evidence.absent:
+        return "inconclusive", WHY["absent"].format(names=", ".join(evidence.absent))
+    if verdict == "reproduced":
+        return verdict, ""
+    if evidence.lacking:
+        return "not run", evidence.lacking
+    other = "above" if _side(evidence) == "below" else "below"
+    return verdict, WHY["beyond"].format(interval=write(total), side=other, boundary=_boundary(evidence))
 
 
-def table(assessments: Sequence[Assessment]) -> pd.DataFrame:
-    """One row per claim, with the columns TABLE; what is not known is empty."""
-    rows = [(one.claim.name, f"{one.claim.paper}, {one.claim.reference}", one.method, one.claim.statement, one.verdict,
-             one.measured, one.low, one.high, one.unit, *_published(one.claim), one.claim.source, one.claim.evidence,
-             one.conditions, one.detail) for one in assessments]
-    return pd.DataFrame(rows, columns=TABLE)
+def written(value: float, low: float, high: float, unit: str) -> str:
+    """A number with its interval and unit."""
+    name, write = UNITS.get(unit, (unit, plain))
+    return f"{interval(value, low, high, write)} {name}"
 
 
-def _published(claim: Claim) -> tuple[float, str]:
-    return (claim.published["value"], claim.published["unit"]) if claim.published else (math.nan, "")
-
-
-def blocks(assessments: Sequence[Assessment]) -> list[Block]:
-    """A block per paper, a row per claim with a note of its own."""
-    columns = [("this run", "verdict", "verdict"), ("this run", *["measured [95 % interval]"] * 2),
-               ("paper", "published", "published")]
-    made: dict[str, Block] = {}
-    for one in assessments:
-        title = f"{one.claim.paper}, {one.claim.reference}"
-        block = made.setdefault(title, Block(title, [], [], columns, head="claim"))
-        source = f"Source: {one.claim.source} ({one.claim.evidence})."
-        block.notes.append(_sentences(one.detail, one.conditions, source))
-        measured = DASH if math.isnan(one.measured) else _with_interval(one.measured, one.low, one.high, one.unit)
-        value, unit = _published(one.claim)
-        published = DASH if math.isnan(value) else f"{value:g} {_unit(unit)}"
-        block.rows.append((one.claim.statement, [len(block.notes)],
-                           [Cell(one.verdict), Cell(measured), Cell(published)]))
-    for block in made.values():
-        block.caption.append(f"{counts(cells[0].text for *_, cells in block.rows)}.")
-    return list(made.values())
+# The tables
 
 
 def counts(verdicts: Iterable[str]) -> str:
@@ -560,24 +524,32 @@ def counts(verdicts: Iterable[str]) -> str:
     return ", ".join(f"{verdicts.count(name)} {name}" for name in VERDICTS if name in verdicts)
 
 
-def others(published: Sequence[dict], claims: Sequence[Claim]) -> Block:
+def tables(frame: pd.DataFrame) -> list[Table]:
+    """Of claims.csv a table per paper, a row per claim with a note of its own."""
+    columns = [("this run", "verdict"), ("this run", "why"), ("this run", "measured [95 % interval]"),
+               ("paper", "published")]
+    made = []
+    for paper, group in frame.fillna({"why": "", "of": "", "detail": ""}).groupby("paper", sort=False):
+        rows, notes = {}, {}
+        for one in group.itertuples():
+            measured = DASH if math.isnan(one.measured) else written(one.measured, one.low, one.high, one.unit)
+            published = DASH if math.isnan(one.published) else f"{plain(one.published)} {_unit(one.published_unit)}"
+            rows[one.statement] = [one.verdict, one.why, measured, published]
+            notes[one.statement] = (f"{f'Measured: {one.of}. ' * bool(one.of)}{one.detail} {one.conditions} "
+                                    f"Source: {one.source} ({one.evidence}).")
+        made.append(Table(paper, frame_of(rows, columns, "claim"), [f"{counts(group['verdict'])}."], notes=notes))
+    return made
+
+
+def others(published: Sequence[dict], claims: Sequence[Claim]) -> Table:
     """The rows of published.csv that no claim stands on; too wide for a page of LaTeX."""
-    columns = [("published", name, name) for name in ("dataset", "setting", "metric", "value", "device", "source")]
-    block, used = Block("Other published values", [OTHERS], [], columns), [claim.published for claim in claims]
-    for row in published:
-        if row not in used:
-            texts = (f"{row['dataset']}, {row['category']}", row["setting"], row["metric"],
-                     f"{row['value']:g} {_unit(row['unit'])}", row["device"] or DASH,
-                     f"{row['source']} ({row['evidence']})")
-            block.rows.append((f"{row['method']}, {row['paper']}", [], list(map(Cell, texts))))
-    return block
+    used = [claim.published for claim in claims]
+    rows = {f"{row['method']}, {row['paper']}: {row['dataset']}, {row['category']}, {row['metric']}": [
+        row["setting"], f"{plain(row['value'])} {_unit(row['unit'])}", row["device"] or DASH,
+        f"{row['source']} ({row['evidence']})"] for row in published if row not in used}
+    columns = [("", name) for name in ("setting", "value", "device", "source")]
+    return Table("Other published values", frame_of(rows, columns), [OTHERS])
 
 
-def markdown(made: Sequence[Block]) -> str:
-    """What `blocks` gave, as Markdown."""
-    return tables.to_markdown("Claims", LEGEND, made, REBUILD)
-
-
-def latex(made: Sequence[Block]) -> str:
-    """What `blocks` gave, as LaTeX."""
-    return to_latex("Claims", LEGEND, made, REBUILD)
+def _unit(unit: str) -> str:
+    return UNITS.get(unit, (unit,))[0]

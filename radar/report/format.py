@@ -71,6 +71,16 @@ def p_value(value: float | None) -> str:
     return DASH if missing(value) else f"{value:.2g}"
 
 
+def points(value: float | None) -> str:
+    """A difference in hundredths, or in percent, with a sign: +1.5, −0.3."""
+    return DASH if missing(value) else f"{value:+.1f}".replace("-", "−")
+
+
+def tenths(value: float | None) -> str:
+    """One decimal: 93.4."""
+    return DASH if missing(value) else f"{value:.1f}".replace("-", "−")
+
+
 def metric(name: str) -> str:
     """What a metric is called: image AUROC, own decision F1, false positive rate measured."""
     return " ".join(WORDS.get(word, word) for word in name.split("_"))
