@@ -60,9 +60,7 @@ def _distinct(values: list[T]) -> list[T]:
 
 
 Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
-Counts = Annotated[list[Count], Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
 Several = Annotated[list[T], Field(min_length=1), AfterValidator(_distinct)]

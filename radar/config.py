@@ -16,20 +16,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AfterValidator, Field, model_validator
 
-from radar.checked_yaml import (
-    UNSET,
-    ConfigurationError,
-    Count,
-    Counts,
-    Positive,
-    Seed,
-    Several,
-    Share,
-    Strict,
-    Text,
-    check,
-    read_yaml,
-)
+from radar.checked_yaml import UNSET, ConfigurationError, Count, Positive, Seed, Several, Strict, Text, check, read_yaml
 from radar.code import CodeError, module_file, parsed
 from radar.diffusion.settings import CompletePredictor, NoisePredictors, Training, expand_predictors
 from radar.files import ROOT
@@ -222,8 +209,8 @@ def check_textures(datasets: list[str], methods: dict[str, dict]) -> None:
 
 
 class Protocol(Strict):
-    calibration_fraction: Share
-    false_positive_rate: Share
+    calibration_fraction: Annotated[float, Field(gt=0, lt=1)]
+    false_positive_rate: Annotated[float, Field(gt=0, lt=1)]
     bootstrap_draws: Annotated[int, Field(ge=10)]
     bootstrap_seed: Seed
     aupro_limit: Annotated[float, Field(gt=0, le=1)]
@@ -231,7 +218,7 @@ class Protocol(Strict):
 
 class Timing(Strict):
     threads: Count
-    batch_sizes: Counts
+    batch_sizes: Several[Count]
     repeats: Annotated[int, Field(ge=3)]
     seconds: Positive
 

@@ -8,9 +8,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from radar.report.claim_config import Claim
 from radar.report import ablation, ablation_tables, claims, latex, significance, tables
 from radar.report.blocks import Block, Cell
+from radar.report.claim_config import Claim
 from tests.test_ablation_report import LITERAL, Tree, fail, method, read
 
 HOSTILE = r"*50% of {disk} & C:\tmp is #1 <full> ~ ^ $x$ |a| [b] `c' ¿µ测¾ § über_all--naïve"

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from radar.checked_yaml import UNSET, ConfigurationError, Count, Counts, Positive, Strict
+from radar.checked_yaml import UNSET, ConfigurationError, Count, Positive, Strict
 
 
 class Training(Strict):
@@ -34,7 +34,7 @@ class NoisePredictor(Strict):
     patch: Annotated[int, Field(ge=8)] = UNSET
     stride: Count = UNSET
     network: Literal["unet", "mlp", "dit"] = UNSET
-    channels: Counts = UNSET
+    channels: Annotated[list[Count], Field(min_length=1)] = UNSET
     layers_per_block: Count = UNSET
     attention: list[Count] = UNSET
     norm_groups: Count = UNSET
