@@ -130,7 +130,7 @@ def plan(config: dict, configfile: Path | None, tflops: float | None, device: st
         rows.append((f"train {name}", one["parameters"] / 1e6, work))
     for name, method in methods.items():
         own = known.get(method.get("noise_predictor"))
-        detector = build(method, seed=0, device="meta", noise_predictor=own and own["predictor"])
+        detector = build(method, seed=0, device="meta", noise_predictor=own["predictor"] if own else None)
         if "training" in method:
             own = of_own_networks(detector)
             work = own["training"] * (config["training"] | method["training"])["images"] * len(datasets) * seeds
