@@ -118,14 +118,9 @@ def plan(config: dict, counted: Counter[str], tflops: float) -> str:
     rows = [(f"train {name}", one.parameters, one.training * settings[name]["training"]["images"] * runs)
             for name, one in work.items()]  # of each: trained parameters, FLOPs
     for name, method in methods.items():
-<<<<<<< HEAD
         shared = method.get("noise_predictor") or ""
         detector = build(method, seed=0, device="meta", noise_predictor=predictors.get(shared))
         one, tiles = work.get(shared), settings.get(shared) or method.get("settings", {})
-=======
-        own = known.get(method.get("noise_predictor"))
-        detector = build(method, seed=0, device="meta", noise_predictor=own["predictor"] if own else None)
->>>>>>> config
         if "training" in method:
             one, images = of_own_networks(detector), (config["training"] | method["training"])["images"]
             rows.append((f"train {name}", one.parameters, one.training * images * runs))
