@@ -189,7 +189,7 @@ def test_the_example_of_a_method_runs(tmp_path, monkeypatch):
     module, _, name = method["class"].partition(":")
     assert module == "baselines.nearest" and method["family"] in ("skipping", "reconstructing", "statistical")
     detector = getattr(importlib.import_module("nearest"), name)(
-        **method["settings"], channels=1, seed=0, device="cpu")
+        **method["settings"], seed=0, device="cpu")
     generator = np.random.default_rng(0)
     for i in range(6):
         Image.fromarray(grain(generator, size=64)[0]).save(tmp_path / f"{i}.png")

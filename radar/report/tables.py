@@ -215,7 +215,7 @@ def timing_tables(numbers: Numbers) -> list[Table]:
         columns = [*COSTS.values(), *(("images/s at batch", size) for size in sizes)]
         second.append(_table(numbers, f"{'/'.join(pair)}: where the time goes", columns, cells, records, {}))
         second[-1].warnings += [
-            f"Warning: {numbers.run.labels[row.method]} says NFE {plain(row.nfe)}, {plain(row.evaluations)} were counted."
+            f"Warning: {numbers.run.labels[row.method]} says NFE {plain(row.nfe)}, counted {plain(row.evaluations)}."
             for row in timed.itertuples() if row.evaluations > 0 and row.evaluations != row.nfe]
     return first + second
 
@@ -320,8 +320,8 @@ def _promises(numbers: Numbers) -> Table:
     for pair in numbers.pairs:
         records = numbers.on("records", pair)
         table.caption.append(
-            f"{'/'.join(pair)}: promised {span(records['false_positive_rate'], percent)}, {span(records['n_calibration'])} "
-            f"calibration and {span(records['n_test_normal'])} normal test images.")
+            f"{'/'.join(pair)}: promised {span(records['false_positive_rate'], percent)}, "
+            f"{span(records['n_calibration'])} calibration and {span(records['n_test_normal'])} normal test images.")
     table.warnings += too_small(numbers["records"])
     return table
 
@@ -344,9 +344,7 @@ def summary(numbers: Numbers, file: TextIO) -> None:
             console.print(line)
         console.print()
     promised = span(numbers["records"]["false_positive_rate"], percent)
-    for line in [f"F1 and FPR at the calibrated threshold, promised FPR {promised}; ± half the 95 % bootstrap interval "
-                 f"over test images; * best, and significantly better than every other; {DASH} not applicable; latency: "
-                 "median at batch 1.", *timed_on(numbers["timing"])[:1], *busy(numbers["timing"])]:
+    for line in [TEXT["summary"].format(promised=promised), *timed_on(numbers["timing"])[:1], *busy(numbers["timing"])]:
         console.print(line)
 
 
