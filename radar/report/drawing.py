@@ -82,6 +82,8 @@ def save(figure: Figure, stem: Path, command: str) -> None:
     """Write `stem`.png (200 dpi) and `stem`.pdf with the command that makes them; the same figure, the same bytes."""
     about = {"png": {"Software": None, "Description": f"Made by {command}"},
              "pdf": {"CreationDate": None, "Creator": None, "Producer": None, "Subject": f"Made by {command}"}}
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # once is enough, and both files are alike
     for suffix, metadata in about.items():
         with atomic(stem.with_name(f"{stem.name}.{suffix}")) as temporary:
             figure.savefig(temporary, metadata=metadata)
@@ -150,6 +152,16 @@ def name_rows(ax: Axes, labels: Sequence[str]) -> None:
     ax.set(ylim=(len(labels) - 0.4, -0.6), ylabel="")
     ax.tick_params(axis="y", length=0)
     ax.grid(False, axis="y")
+
+
+def name_columns(ax: Axes, labels: Sequence[str], colours: Sequence[str], inches: float = 0) -> None:
+    """A name above each column of width 1, in its colour; level if a column is so many inches wide that it fits."""
+    fits = inches > 0.8
+    ax.xaxis.tick_top()
+    ax.set_xticks(np.arange(len(labels)) + 0.5, [textwrap.fill(one, 14) if fits else one for one in labels],
+                  rotation=0 if fits else 40, ha="center" if fits else "left", rotation_mode="anchor")
+    for text, colour in zip(ax.get_xticklabels(), colours, strict=True):
+        text.set_color(colour)
 
 
 # Labels beside points
