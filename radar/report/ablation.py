@@ -10,7 +10,6 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -129,8 +128,7 @@ def comparisons(ablation: Ablation, rows: pd.DataFrame) -> pd.DataFrame:
     """Paired differences other than those to the literal reading, variant - other, with the columns DIFFERENCES.
 
     what: "pair", two series that a list compares; of a curve "best", a point or the label-free choice (x empty) minus
-    the best point, which is picked with the test labels; "step", a point minus the one before it; "span", the last
-    point minus an earlier one. rows: of `table`.
+    the best point, which is picked with the test labels; "span", the last point minus the first. rows: of `table`.
     """
     found = []
     keys = ["study", "dataset", "category", "metric"]
@@ -155,8 +153,8 @@ def _compared(study: dict, rows: pd.DataFrame) -> Iterator[tuple]:
         best = max(points, key=lambda row: row.mean)
         chosen = [row for row in series[series["x"].isna()].itertuples() if choices(row.chosen)]
         yield from (("best", row, best) for row in [*points, *chosen])
-        yield from (("step", after, before) for before, after in pairwise(points))
-        yield from (("span", points[-1], before) for before in points[:-1])
+        if len(points) > 1:
+            yield "span", points[-1], points[0]
 
 
 def counts(ablation: Ablation, rows: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:

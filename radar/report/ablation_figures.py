@@ -12,9 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from radar.report.ablation import Ablation, choices, missing
-from radar.report.ablation_tables import labels
+from radar.report.ablation_tables import labels, named
 from radar.report.drawing import WIDTH, entitle, of, pairs_of, styled
-from radar.report.format import DASH, metric, plain
+from radar.report.format import DASH, plain
 
 HIGHER, WITHIN, LOWER, ITSELF, UNKNOWN = (
     "higher beyond chance", "within chance", "lower beyond chance", "literal reading", "not compared")
@@ -59,7 +59,7 @@ def figure(ablation: Ablation, name: str, table: pd.DataFrame) -> Figure:
                 _forest(ax, panel, rows["label"].unique().tolist())
             else:
                 _curves(ax, panel, study, rows)
-            ax.set(title=f"{'/'.join(pair)}: {metric(one)}", ylabel="")
+            ax.set(title=f"{'/'.join(pair)}: {named(one)}", ylabel="")
     return entitle(drawn, notes, _legend(drawn))
 
 

@@ -22,6 +22,7 @@ from radar.report.drawing import (
     absent,
     entitle,
     log_axis,
+    name_columns,
     name_points,
     name_rows,
     of,
@@ -31,10 +32,10 @@ from radar.report.drawing import (
     styled,
 )
 from radar.report.load import KEY, InputError, Run, read_csv
+from radar.report.tables import NAMES
 
 PARTS = {"tiling_ms": "tiling", "features_ms": "frozen features", "noise_predictor_ms": "noise predictor",
          "other_network_ms": "other network", "rest_ms": "scoring and the rest"}
-METRICS = {"image_auroc": "image AUROC", "pixel_aupro": "AUPRO", "f1": "F1"}
 
 
 @styled
@@ -190,11 +191,7 @@ def recall(run: Run, defects: pd.DataFrame) -> Figure:
         ax.set_title("/".join(pair), loc="left", weight="bold")
         ax.tick_params(length=0, labelrotation=0)
     for ax in figure.axes[:1]:
-        ax.xaxis.tick_top()
-        ax.set_xticks(np.arange(len(styles)) + 0.5, [one.label for one in styles.values()], rotation=40, ha="left",
-                      rotation_mode="anchor")
-        for text, style in zip(ax.get_xticklabels(), styles.values(), strict=True):
-            text.set_color(style.colour)
+        name_columns(ax, [one.label for one in styles.values()], [one.colour for one in styles.values()])
         figure.colorbar(ax.collections[0], ax=figure.axes, fraction=0.02, pad=0.01, label="recall", ticks=[0, 0.5, 1])
     return entitle(figure, ["Share of images detected at the calibrated threshold, all seeds together. Behind a "
                             "defect: its severity, and (how many images).", *absent(run, run.pairs, defects)])
@@ -218,7 +215,7 @@ def seeds(run: Run, results: pd.DataFrame, statistics: pd.DataFrame) -> Figure:
         ax.scatter(values["value"], values["method"].map(place), 70, marker="|", linewidth=1,
                    color=[styles[name].colour for name in values["method"]])
         everything = results.loc[results["metric"] == metric, "value"]
-        ax.set(xlim=(everything.min() - 0.05, everything.max() + 0.05), xlabel=METRICS[metric])
+        ax.set(xlim=(everything.min() - 0.05, everything.max() + 0.05), xlabel=NAMES[metric])
         ax.xaxis.set_major_locator(ticker.MaxNLocator(4))
         name_rows(ax, labels)
     return entitle(figure, ["Strokes: every seed. Markers and bars: their mean and its 95 % t-interval, for other "
@@ -245,7 +242,7 @@ def ranks(run: Run, ranks: pd.DataFrame) -> Figure:
             marker_props={"clip_on": False})
         test = (f"CD {format.rounded(first['critical_difference'])}, p of Friedman's test "
                 f"{format.p_value(first['friedman_p'])}" if tested else "too few of them, or of methods, for a test")
-        ax.set_title(f"{METRICS[metric]}: {format.count(int(first['n_blocks']), 'dataset')}, {test}", loc="left")
+        ax.set_title(f"{NAMES[metric]}: {format.count(int(first['n_blocks']), 'dataset')}, {test}", loc="left")
         ax.grid(False)
     return entitle(figure, ["Mean rank over datasets and categories, 1 = best. A thick bar joins methods whose ranks "
                             "differ by no more than the critical difference (CD), where there is one."])

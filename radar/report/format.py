@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterable
 
 DASH = "–"
-WORDS = {"auroc": "AUROC", "aupro": "AUPRO", "ap": "AP", "f1": "F1", "oracle": "(oracle)", "own": "own decision"}
 
 
 def _no_zero(text: str) -> str:
@@ -79,8 +78,3 @@ def points(value: float | None) -> str:
 def tenths(value: float | None) -> str:
     """One decimal: 93.4."""
     return DASH if missing(value) else f"{value:.1f}".replace("-", "−")
-
-
-def metric(name: str) -> str:
-    """What a metric is called: image AUROC, own decision F1, false positive rate measured."""
-    return " ".join(WORDS.get(word, word) for word in name.split("_"))
