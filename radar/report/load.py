@@ -234,8 +234,9 @@ def read_json(path: Path, keys: Iterable[str] = ()) -> dict:
 
 
 def read_csv(path: Path, columns: Sequence[str] = (), **options) -> pd.DataFrame:
-    """A CSV file that has all of `columns`. Raises InputError."""
-    table = _read(path, "CSV", lambda: pd.read_csv(path, **options))
+    """A CSV file that has all of `columns`; those of KEY are text ("01"). Raises InputError."""
+    dtype = dict.fromkeys(KEY, "str") | options.pop("dtype", {})
+    table = _read(path, "CSV", lambda: pd.read_csv(path, dtype=dtype, **options))
     if gone := [column for column in columns if column not in table]:
         raise InputError(f"{path} has no column {', '.join(gone)}: {AGAIN}")
     return table

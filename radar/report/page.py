@@ -132,7 +132,8 @@ def scored(run: Run, pair: Pair, method: str, manifest: pd.DataFrame) -> dict:
         found = pictured(run, pair, method, rows.assign(decision=(rows["score"] > threshold).astype(int)), side)
         return {kind: ours for kind in kinds if (ours := [row for row in found if row["kind"] == kind])}
     every = read_csv(place / "decisions.csv", ("file", "score", "threshold", "decision"))
-    first = every.rename(columns={"file": "path"}).merge(manifest, on="path").head(2 * most)
+    tested = manifest[manifest["split"] == "test"]  # without any label all are in training, too
+    first = every.rename(columns={"file": "path"}).merge(tested, on="path").head(2 * most)
     return {"file": place / "decisions.csv", "images": len(every), "anomalous": int(every["decision"].sum()),
             "first": pictured(run, pair, method, first, side)}
 

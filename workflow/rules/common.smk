@@ -1,5 +1,6 @@
 # Helpers of the rules: what the configuration means, where things lie, and which code a result depends on.
 
+import ast
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ from snakemake_interface_executor_plugins.settings import SharedFSUsage
 sys.path.insert(0, workflow.basedir)
 from radar import config as configuration
 from radar import studies
-from radar.code import CodeError, digest, module_file
+from radar.code import CodeError, digest, module_file, parsed
 from radar.config import ConfigurationError
 from radar.files import last_line, sha256, write_json
 from radar.report.claim_config import read_claims

@@ -157,10 +157,9 @@ rule page:
     params:
         code=code(
             "workflow/scripts/page.py",
-            # the methods' docstrings are shown, and where the data are from
-            data=[str(module_file(method["class"])) for method in METHODS.values()]
-            + [f"config/datasets/{name.partition('/')[0]}.yaml" for name in DATASETS],
+            data=[f"config/datasets/{name.partition('/')[0]}.yaml" for name in DATASETS],  # where the data are from
         ),
+        words=[ast.get_docstring(parsed(module_file(method["class"]))) for method in METHODS.values()],  # are shown
         state=lambda wildcards: ablation_state(),
     message:
         "write the report"
