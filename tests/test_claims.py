@@ -217,7 +217,8 @@ def test_verdicts_on_the_course_of_an_ablation_study(ablation, values, verdict, 
     assert (row["verdict"], bool(row["why"])) == (verdict, bool(why)) and why in row["why"], row["why"]
     if measured is not None:
         assert row["measured"] == pytest.approx(measured, abs=1e-9)
-        assert row["of"].endswith(" of InvAD at evaluations 3 minus 25, ablation study; printed/all; 1 seed; 30 test images")
+        assert row["of"] == ("image AUROC of InvAD at evaluations 3 minus 25, ablation study; printed/all; 1 seed; "
+                             "30 test images")
         assert f"evaluations: {', '.join(f'{x}: {share(one)}' for x, one in values.items())}." in row["detail"]
 
 

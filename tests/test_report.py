@@ -115,11 +115,11 @@ def test_a_mean_over_categories_takes_what_has_all_of_them_and_independent_draws
     assert means.records.query("method == 'x' and seed == 0")["n_test_normal"].item() == 40
 
 
-def test_a_rate_has_the_exact_interval_of_its_number_of_images():
-    for rate in (0.0, 0.1):
-        found = results({"a": {seed: Estimate(rate, np.full(9, rate)) for seed in (0, 1)}}, "own_false_positive_rate")
-        row = compare.main_table(found).iloc[0]
-        assert (row["ci_low"], row["ci_high"]) == clopper_pearson(rate * 20, 20)  # two seeds are no 40 images
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_a_rate_has_the_exact_interval_of_its_number_of_images(rate):
+    found = results({"a": {seed: Estimate(rate, np.full(9, rate)) for seed in (0, 1)}}, "own_false_positive_rate")
+    row = compare.main_table(found).iloc[0]
+    assert (row["ci_low"], row["ci_high"]) == clopper_pearson(rate * 20, 20)  # two seeds are no 40 images
 
 
 # What compare writes
