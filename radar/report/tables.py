@@ -167,17 +167,15 @@ def tested(records: pd.DataFrame) -> str:
         return "No method was evaluated."
     seeds = sorted(set(records["seed"]))
     images = {name: span(records[name]) for name in records if name.startswith("n_")}
-    tests = (f"{images['n_test_unlabelled']} test images without labels, so that there are scores, maps and decisions, "
-             "and no metrics" if records["n_test_unlabelled"].max() else
-             f"{images['n_test_normal']} normal and {images['n_test_anomalous']} anomalous test images")
-    return (f"Mean over {count(len(seeds), 'seed')} ({', '.join(map(str, seeds))}); {tests}; threshold calibrated on "
-            f"{images['n_calibration']} normal images, promised FPR {span(records['false_positive_rate'], percent)}.")
+    return TEXT["tested"]["unlabelled" if records["n_test_unlabelled"].max() else "labelled"].format(
+        seeds=f"{count(len(seeds), 'seed')} ({', '.join(map(str, seeds))})", **images,
+        promised=span(records["false_positive_rate"], percent))
 
 
 def too_small(records: pd.DataFrame) -> list[str]:
     small = records[records["calibration_too_small"].astype(bool)]
-    return [f"Warning: the calibration set ({span(small['n_calibration'])} images) is too small to promise a "
-            f"false-positive rate of {span(small['false_positive_rate'], percent)}."] * (len(small) > 0)
+    return [TEXT["too_small"].format(n=span(small["n_calibration"]), promised=span(
+        small["false_positive_rate"], percent))] * (len(small) > 0)
 
 
 def data_warnings(run: Run, pair: Pair) -> list[str]:
@@ -246,10 +244,8 @@ def device_texts(timed: pd.DataFrame) -> list[str]:
 def busy(timed: pd.DataFrame) -> list[str]:
     """Why times cannot be compared."""
     others = timed["cores_of_others"].max() if len(timed) else 0
-    return (["Warning: not all methods were timed on the same device and threads; do not compare their times."
-             ] * (len(device_texts(timed)) > 1)
-            + [f"Warning: other processes used {rounded(others)} cores during the timing: times are too long, up to a "
-               "hundredfold. Repeat it on an idle machine: --forcerun time_methods."] * bool(others > BUSY))
+    return ([TEXT["mixed"]] * (len(device_texts(timed)) > 1)
+            + [TEXT["busy"].format(cores=rounded(others))] * bool(others > BUSY))
 
 
 # Ranks, promises, seeds
@@ -268,8 +264,10 @@ def statistics_tables(numbers: Numbers) -> list[Table]:
         found = numbers.on("statistics", pair)
         found = found[found["metric"].isin(RANKED)].set_index(["method", "metric"])
         shown = [metric for metric in RANKED if metric in found.index.get_level_values(1)]
-        rows = {method: [cell for metric in shown for cell in _of_seeds(found, method, metric)]
-                for method in found.index.get_level_values(0)}
+        cells = {one.Index: (spread(one.mean, one.t_low, one.t_high), percent(one.share_test), percent(one.share_seed))
+                 for one in found.itertuples()}
+        rows = {method: [text for metric in shown for text in cells.get((method, metric), (DASH,) * 3)]
+                for method, _ in cells}
         columns = [(NAMES[metric], label) for metric in shown for label in ("mean", "tests", "seed")]
         if shown:
             n = found["n_seeds"].min()
@@ -278,13 +276,6 @@ def statistics_tables(numbers: Numbers) -> list[Table]:
                 f"From {n} seeds a deviation is known to a factor of {span(deviation_factors(n), rounded)}, and the "
                 "shares with it."] * bool(n > 1)
     return made
-
-
-def _of_seeds(found: pd.DataFrame, method: str, metric: str) -> list[str]:
-    if (method, metric) not in found.index:
-        return [DASH] * 3
-    row = found.loc[(method, metric)]
-    return [spread(row["mean"], row["t_low"], row["t_high"]), percent(row["share_test"]), percent(row["share_seed"])]
 
 
 def rank_test(numbers: Numbers, metric: str) -> str:
@@ -350,6 +341,9 @@ def _filled(line: str) -> str:
 
 def _grid(numbers: Numbers, pair: Pair, labels: Iterable[str]) -> str:
     """A row per method; a name that is too long is cut, a number never."""
+    def mark(cell: Cell) -> str:
+        return "*" * cell[1] + cell[0].partition(" [")[0]
+
     rows = {label: [*(mark(numbers.cell(pair, method, metric)) for metric in SUMMARY),
                     numbers.latency(pair, method), numbers.nfe(method)]
             for method, label in numbers.run.labels.items() if label in labels}
@@ -359,8 +353,3 @@ def _grid(numbers: Numbers, pair: Pair, labels: Iterable[str]) -> str:
     room = TERMINAL - sum(taken)
     cut = [[label if len(label) <= room else f"{label[:room - 1]}…", *row] for label, row in rows.items()]
     return tabulate(cut, ["method", *heads], disable_numparse=True, colalign=["left", *["right"] * len(heads)])
-
-
-def mark(cell: Cell) -> str:
-    """The mean and half its interval, with a star if bold."""
-    return "*" * cell[1] + cell[0].partition(" [")[0]
