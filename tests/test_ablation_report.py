@@ -194,8 +194,8 @@ def test_a_list_has_a_panel_per_dataset_and_metric_with_every_variant_and_a_lege
     figure = report.figure("readings")
     assert [ax.get_title() for ax in figure.axes] == ["texture/gravel: image AUROC", "texture/gravel: AUPRO",
                                                       "elpv/mono: image AUROC"]
-    [points] = [one for one in figure.axes[0].collections if len(one.get_offsets()) == 4]
-    assert points.get_offsets().tolist() == [[value, place] for place, value in enumerate((0.7, 0.8, 0.7005, 0.6))]
+    points = sorted(line.get_xydata()[0].tolist()[::-1] for line in figure.axes[0].lines if line.get_marker() != "None")
+    assert points == [[place, value] for place, value in enumerate((0.7, 0.8, 0.7005, 0.6))]
     assert [text.get_text() for text in figure.axes[0].texts] == ["–"] and "impossible" in figure.get_suptitle()
     assert {text.get_text() for text in figure.legends[0].get_texts()} == {
         "literal reading", "higher beyond chance", "within chance", "lower beyond chance"}

@@ -24,7 +24,6 @@ from radar.report.load import InputError, Pair, Run, read_csv
 OUTLINE = (0, 230, 230)
 DOTS, GAP = 300, 4  # px of pictures per inch, and between them
 WORDS = {0: "normal", 1: "image\nlabel", -1: "no label"}  # where there is no mask
-WIDTHS = (1400, 1000, 700, 500)  # px of a figure on the page
 RULE = "the first normal test image, and of each defect the first of its middle severity, whatever methods say of it"
 COMMON, OWN = "all test maps of the method", "the map alone"  # what the range of a map's colours is taken from
 RANGE = (0.01, 0.995)  # its quantiles
@@ -216,17 +215,15 @@ def thumbnail(image: NDArray, anomaly_map: NDArray, threshold: float, mask: NDAr
     return data_uri(both, "WEBP", quality=76), both.size
 
 
-def figure_uri(path: Path, most_bytes: int) -> tuple[str, tuple[int, int]]:
-    """A figure as a data URI and its (width, height): as wide as `most_bytes` allow, 128 colours or lossy."""
+def figure_uri(path: Path, width: int) -> tuple[str, tuple[int, int]]:
+    """A figure as a data URI and its (width, height), at most `width` px wide; in 128 colours or lossy."""
     with Image.open(path) as file:
-        full = file.convert("RGB")
-    for width in (min(one, full.width) for one in WIDTHS):
-        image = full.resize((width, round(full.height * width / full.width)), Image.Resampling.LANCZOS)
-        uri = min(data_uri(image.quantize(128, method=Image.Quantize.MEDIANCUT), "PNG", optimize=True),
-                  data_uri(image, "WEBP", quality=80), key=len)
-        if len(uri) <= most_bytes:
-            break
-    return uri, image.size
+        image = file.convert("RGB")
+    width = min(width, image.width)
+    image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
+    uris = (data_uri(image.quantize(128, method=Image.Quantize.MEDIANCUT), "PNG", optimize=True),
+            data_uri(image, "WEBP", quality=80))
+    return min(uris, key=len), image.size
 
 
 def data_uri(image: Image.Image, kind: str, **options) -> str:
