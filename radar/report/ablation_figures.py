@@ -18,8 +18,8 @@ from radar.report.format import DASH, plain
 
 ITSELF, UNKNOWN = "literal reading", "not compared"
 SIDES = {  # of a list's variants: colour and marker
-    "higher beyond chance": ("#0072B2", ">"), "within chance": ("#777777", "o"), "lower beyond chance": ("#D55E00", "<"),
-    ITSELF: ("#000000", "D"), UNKNOWN: ("#bbbbbb", "s"),
+    "higher beyond chance": ("#0072B2", ">"), "within chance": ("#777777", "o"),
+    "lower beyond chance": ("#D55E00", "<"), ITSELF: ("#000000", "D"), UNKNOWN: ("#bbbbbb", "s"),
 }
 CHOICE = "label-free choice"
 PALETTE = [colour for place, colour in enumerate(sns.color_palette("colorblind")) if place != 8]  # yellow is pale
@@ -92,7 +92,7 @@ def _forest(ax: Axes, rows: pd.DataFrame, names: list[str]) -> None:
         colour, marker = SIDES[side]
         y = own["label"].map(names.index)
         ax.hlines(y, own["ci_low"], own["ci_high"], colors=colour, linewidth=0.9)
-        ax.plot(own["mean"], y, color=colour, marker=marker, linestyle="none", markeredgecolor="white", label=side)
+        ax.plot(own["mean"], y, color=colour, marker=marker, linestyle="none", label=side)
     for name in set(names) - set(rows["label"]):
         ax.text(0.02, names.index(name), DASH, transform=ax.get_yaxis_transform(), va="center")
     ax.set(xlabel="", ylim=(len(names) - 0.5, -0.5))

@@ -13,8 +13,8 @@ LEGEND = (
     "Differences are on the same resamples, with their paired 95 % interval in brackets. Bold: it lies above 0. Within "
     "chance: it holds 0. None holds what another training would change, and none is corrected for the number of "
     "comparisons: where nothing differs, about one in twenty still looks like a difference.",
-    "The best point of a curve is picked with the test labels, the label-free choice without them. What was chosen, what "
-    "each variant cost, and the differences to the best point are in ablation.csv and ablation_differences.csv.",
+    "The best point of a curve is picked with the test labels, the label-free choice without them. What was chosen, "
+    "what each variant cost, and differences to the best point are in ablation.csv and ablation_differences.csv.",
     f"{DASH} is not applicable, or missing where a note says so.",
 )
 AGAINST = "against the literal reading:"

@@ -154,12 +154,12 @@ def _page(run: Run, pair: Pair, names: list[str], scales: Sequence[str], most: i
     figure = Figure(figsize=(WIDTH, blocks * (side * ratio * lines * len(rows) + 0.7)), layout="constrained")
     for block, ax in enumerate(figure.subplots(blocks, 1, squeeze=False).flat):
         shown = list(found)[block * deep: (block + 1) * deep]
-        columns = first | {styles[name].label: [found[name].picture(path, scale) for path in rows["path"]
-                                                for scale in scales] for name in shown}
-        sheet = np.concatenate([column(pictures, size, lines) for pictures in columns.values()], axis=1)
+        columns = [*first.values(), *([found[name].picture(path, scale) for path in rows["path"] for scale in scales]
+                                      for name in shown)]
+        sheet = np.concatenate([column(pictures, size, lines) for pictures in columns], axis=1)
         ax.imshow(sheet, extent=(0, len(columns), len(rows), 0),
                   aspect=sheet.shape[0] / len(rows) / (sheet.shape[1] / len(columns)))
-        name_columns(ax, list(columns), ["black"] * len(first) + [styles[name].colour for name in shown], side)
+        name_columns(ax, [*first, *(styles[name] for name in shown)], side)
         ax.set_yticks(np.arange(len(rows)) + 0.5, [
             textwrap.fill(kind_of(row).replace("_", " "), int(lines * side * ratio / 0.052), break_long_words=False)
             for row in rows.itertuples()], rotation=90, va="center")
