@@ -176,10 +176,11 @@ def test_after_a_failure_the_page_names_what_is_missing_and_why(run):
     assert not (run / "report.html").exists()
 
 
-def test_thumbnails_stay_within_their_budget(run, monkeypatch):
-    monkeypatch.setitem(page.BUDGET, "thumbnails", 2 * 4 * 25_000)
-    pictures = re.findall(r'src="(data:image/webp[^"]*)', page.page(run))
-    assert 4 < len(pictures) < 2 * 4 * 12 and sum(map(len, pictures)) < 200_000 + 3000  # with three figures
+def test_more_figures_are_smaller_so_that_the_page_stays_small(tmp_path):
+    for place in range(36):
+        Image.new("RGB", (1400, 20)).save(tmp_path / f"maps_{place}.png")
+    found = page.figures(tmp_path)
+    assert len(found) == 36 and {size for _, size in found.values()} == {(500, 7)}
 
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

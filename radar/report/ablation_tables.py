@@ -1,11 +1,9 @@
 """The ablation study in tables: what was found, and one per study and dataset. Numbers are radar.report.ablation's."""
 
-import json
-
 import pandas as pd
 
 from radar.report.ablation import Ablation, contested, missing
-from radar.report.format import DASH, count, interval, plain, rounded, spread
+from radar.report.format import DASH, count, interval, plain, spread
 from radar.report.table import Table, frame_of
 from radar.report.tables import NAMES
 
@@ -15,10 +13,10 @@ LEGEND = (
     "Differences are on the same resamples, with their paired 95 % interval in brackets. Bold: it lies above 0. Within "
     "chance: it holds 0. None holds what another training would change, and none is corrected for the number of "
     "comparisons: where nothing differs, about one in twenty still looks like a difference.",
-    "The best point of a curve is picked with the test labels, the label-free choice without them.",
+    "The best point of a curve is picked with the test labels, the label-free choice without them. What was chosen, "
+    "what each variant cost, and differences to the best point are in ablation.csv and ablation_differences.csv.",
     f"{DASH} is not applicable, or missing where a note says so.",
 )
-COSTS = {"nfe": ("cost", "NFE"), "training_images": ("training", "images"), "training_s": ("training", "seconds")}
 AGAINST = "against the literal reading:"
 NO_LITERAL = "The literal reading of RADAR is missing, so that no difference is given."
 
@@ -41,31 +39,13 @@ def found(counts: pd.DataFrame) -> Table:
     """How many variants are better or worse than the literal reading, and where curves are best."""
     cells = {}
     for row in counts.itertuples():
-        cells[_place(row, row.series)] = [
-            str(row.better), str(row.within), str(row.worse), plain(row.best_x), _numbers(row.near_x),
-            _numbers(row.chosen_x), interval(row.difference, row.difference_low, row.difference_high)]
+        name = ", ".join(filter(None, [f"{row.study}: {row.dataset}/{row.category}", named(row.metric), row.series]))
+        cells[name] = [str(row.better), str(row.within), str(row.worse), plain(row.best_x),
+                       interval(row.difference, row.difference_low, row.difference_high)]
     columns = [(AGAINST, name) for name in ("better", "within chance", "worse")]
-    columns += [("x:", "best"), ("x:", "within chance of it"), ("label-free choice:", "x"),
-                ("label-free choice:", "minus the best")]
+    columns += [("curves:", "best x"), ("curves:", "label-free choice minus the best")]
     return Table("What was found", frame_of(cells, columns, "study: dataset, metric, series"),
                  ["How many variants differ from the literal reading of RADAR, and the best x of curves."])
-
-
-def asked(differences: pd.DataFrame) -> Table:
-    """The pairs that studies compare, and of every curve its last point minus its first."""
-    cells, bold, column = {}, set(), ("", "difference")
-    for row in differences[differences["what"] != "best"].itertuples():
-        name = _place(row, f"{row.series} minus {row.other_series}" if row.what == "pair" else
-                      f"{row.series}, {plain(row.x)} minus {plain(row.other_x)}")
-        cells[name] = [interval(row.difference, row.difference_low, row.difference_high)]
-        if row.difference_low > 0:
-            bold.add((name, column))
-    return Table("Differences within the studies", frame_of(cells, [column], "study: dataset, metric, difference"),
-                 bold=bold)
-
-
-def _place(row, what: str) -> str:
-    return ", ".join(filter(None, [f"{row.study}: {row.dataset}/{row.category}", named(row.metric), what]))
 
 
 def tables(ablation: Ablation, rows: pd.DataFrame) -> list[Table]:
@@ -82,15 +62,11 @@ def _table(ablation: Ablation, key: tuple[str, str, str], rows: pd.DataFrame) ->
     variants = rows.drop_duplicates("label").set_index("label")
     cells = rows.drop_duplicates(["label", "metric"]).pivot(index="label", columns="metric")
     cells = cells[["value", "against"]].reindex(variants.index).fillna(DASH)
-    # A metric that no variant has (of maps, without masks), or a cost that all share, needs no column.
+    # A metric that no variant has (of maps, without masks) needs no column.
     have = [name for name in study["metrics"] if rows.loc[rows["metric"] == name, "mean"].notna().any()]
     contest = contested(rows, ablation.studies).dropna(subset="difference")
     parts = {("", named(name)): cells["value", name] for name in have}
     parts |= {(AGAINST, named(name)): cells["against", name] for name in have if name in set(contest["metric"])}
-    parts |= {head: variants[name].map(rounded if name == "training_s" else plain, na_action="ignore").fillna(DASH)
-              for name, head in COSTS.items() if variants[name].nunique() > 1}
-    if variants["chosen"].any():
-        parts["", "chosen"] = variants["chosen"].map(_chosen)
     frame = pd.DataFrame(parts).astype(object).rename_axis(index=f"series, {study['x']}" if study["x"] else "variant")
     bold = {(row.label, (AGAINST, named(row.metric))) for row in contest.query("difference_low > 0").itertuples()}
     missed = {label: reasons[*pair, name] for label, name in variants["variant"].items() if (*pair, name) in reasons}
@@ -100,14 +76,3 @@ def _table(ablation: Ablation, key: tuple[str, str, str], rows: pd.DataFrame) ->
                f"anomalous; {count(len(results.run.seeds), 'training seed')}."
                for one in results.records.head(1).itertuples()]
     return Table(f"{study['title']}: {'/'.join(pair)}", frame, caption, [NO_LITERAL] * alone, bold, missed)
-
-
-def _chosen(text: str) -> str:
-    """What the seeds chose without labels: t = 50; seeds that differ behind one another."""
-    every = [", ".join(f"{name} = {value}" for name, value in one.items()) for one in json.loads(text or "[]")]
-    return "; ".join(dict.fromkeys(filter(None, every))) or DASH
-
-
-def _numbers(text: str) -> str:
-    """A JSON list of numbers as text."""
-    return ", ".join(map(plain, dict.fromkeys(json.loads(text)))) if isinstance(text, str) and text else DASH

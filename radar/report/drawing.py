@@ -18,7 +18,6 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from numpy.typing import NDArray
@@ -59,11 +58,6 @@ class Style:
     colour: str
     marker: str
     line: str | tuple
-
-    def key(self, **options) -> Line2D:
-        """Its entry in a legend."""
-        return Line2D([], [], color=self.colour, marker=self.marker, linestyle=self.line, markeredgecolor="white",
-                      label=self.label, **options)
 
 
 def style_of(run: Run) -> dict[str, Style]:
@@ -154,30 +148,31 @@ def name_rows(ax: Axes, labels: Sequence[str]) -> None:
     ax.grid(False, axis="y")
 
 
-def name_columns(ax: Axes, labels: Sequence[str], colours: Sequence[str], inches: float = 0) -> None:
-    """A name above each column of width 1, in its colour; level if a column is so many inches wide that it fits."""
-    fits = inches > 0.8
+def name_columns(ax: Axes, names: Sequence[Style | str], inches: float = 0) -> None:
+    """A name above each column of width 1, of a method in its colour; level if a column is `inches` wide, enough."""
+    level = inches > 0.8
+    labels = [one.label if isinstance(one, Style) else one for one in names]
     ax.xaxis.tick_top()
-    ax.set_xticks(np.arange(len(labels)) + 0.5, [textwrap.fill(one, 14) if fits else one for one in labels],
-                  rotation=0 if fits else 40, ha="center" if fits else "left", rotation_mode="anchor")
-    for text, colour in zip(ax.get_xticklabels(), colours, strict=True):
-        text.set_color(colour)
+    ax.set_xticks(np.arange(len(labels)) + 0.5, [textwrap.fill(one, 14) if level else one for one in labels],
+                  rotation=0 if level else 40, ha="center" if level else "left", rotation_mode="anchor")
+    for text, one in zip(ax.get_xticklabels(), names, strict=True):
+        text.set_color(one.colour if isinstance(one, Style) else "black")
 
 
 # Labels beside points
 
 
-def name_points(ax: Axes, points: NDArray, ends: NDArray, labels: list[str], colours: list[str]) -> None:
-    """Label points [N, 2], whose vertical bars reach over `ends` [N, 2]; with a thin line to those not near.
+def name_points(ax: Axes, points: NDArray, ends: NDArray, styles: Sequence[Style]) -> None:
+    """Name the methods of points [N, 2] with bars up and down to `ends` [N, 2]; with a thin line to those not near.
 
     The figure's layout must stand (draw_without_rendering), and stays as it is.
     """
     scale = 72 / ax.figure.dpi  # all in points
     halo = [withStroke(linewidth=1.5, foreground="white")]
-    texts = [ax.annotate(label, tuple(point), (0, 0), textcoords="offset points", fontsize=7, color=colour, ha="center",
-                         va="center", annotation_clip=False, path_effects=halo,
-                         arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": colour, "shrinkA": 0, "shrinkB": 3})
-             for point, label, colour in zip(points, labels, colours, strict=True)]
+    texts = [ax.annotate(one.label, tuple(point), (0, 0), textcoords="offset points", fontsize=7, color=one.colour,
+                         ha="center", va="center", annotation_clip=False, path_effects=halo, arrowprops={
+                             "arrowstyle": "-", "linewidth": 0.5, "color": one.colour, "shrinkA": 0, "shrinkB": 3})
+             for point, one in zip(points, styles, strict=True)]
     sizes = np.array([Text.get_window_extent(text).size for text in texts]) * scale
     anchors, low, high = (ax.transData.transform(np.c_[points[:, 0], y]) * scale for y in (points[:, 1], *ends.T))
     frame = np.array([*ax.bbox.min, *ax.bbox.max]) * scale

@@ -47,16 +47,19 @@ def accuracy_latency(run: Run, main: pd.DataFrame, timing: pd.DataFrame) -> Figu
     styles, known = style_of(run), main[main["metric"] == "image_auroc"].dropna(subset="mean")
     means = known["category"].str.startswith("mean of ")
     known = known[means | ~known["dataset"].isin(known[means]["dataset"])]
-    points = known.assign(latency=[compare.latency(timing, (row.dataset, row.category), row.method)
-                                   for row in known.itertuples()]).dropna(subset="latency")
+    points = known.assign(
+        latency=[compare.latency(timing, (row.dataset, row.category), row.method) for row in known.itertuples()],
+        ci_low=known["ci_low"].fillna(known["mean"]), ci_high=known["ci_high"].fillna(known["mean"]),
+    ).dropna(subset="latency")
     pairs, others = pairs_of(points), [pair for pair in run.pairs if pair[0] not in set(known["dataset"])]
     figure, [axes] = panels(pairs, 3.1, most=3, sharex=True, sharey=True)
     for ax, pair in zip(axes, pairs, strict=True):
         ax.axhline(0.5, color="#999999", linewidth=0.7, linestyle=(0, (1, 2)), zorder=1)
         for row in of(points, pair).itertuples():
-            style, ends = styles[row.method], np.abs(np.nan_to_num([[row.ci_low - row.mean], [row.ci_high - row.mean]]))
-            ax.errorbar(row.latency, row.mean, yerr=ends, color=style.colour, marker=style.marker, markersize=6,
-                        markeredgecolor="white", elinewidth=0.9, alpha=0.95)
+            style = styles[row.method]
+            ax.errorbar(row.latency, row.mean, yerr=np.abs([[row.ci_low - row.mean], [row.ci_high - row.mean]]),
+                        color=style.colour, marker=style.marker, markersize=6, markeredgecolor="white", elinewidth=0.9,
+                        alpha=0.95)
         ax.set(xlabel="latency [ms per image]", ylabel="image AUROC" if ax is axes[0] else "", xscale="log", xlim=(
             points["latency"].min() / 2.5, points["latency"].max() * 2.5))
         log_axis(ax.xaxis)
@@ -69,9 +72,8 @@ def accuracy_latency(run: Run, main: pd.DataFrame, timing: pd.DataFrame) -> Figu
     figure.draw_without_rendering()  # now the layout stands, and labels can be placed in it
     for ax, pair in zip(axes, pairs, strict=True):
         ours = of(points, pair)
-        ends = ours[["ci_low", "ci_high"]].apply(lambda end, ours=ours: end.fillna(ours["mean"])).to_numpy()
-        name_points(ax, ours[["latency", "mean"]].to_numpy(), ends, [styles[name].label for name in ours["method"]],
-                    [styles[name].colour for name in ours["method"]])
+        name_points(ax, ours[["latency", "mean"]].to_numpy(), ours[["ci_low", "ci_high"]].to_numpy(),
+                    [styles[name] for name in ours["method"]])
     return figure
 
 
@@ -155,7 +157,8 @@ def roc(run: Run, main: pd.DataFrame, results: pd.DataFrame, partial: bool = Fal
     rates = format.span(promised, format.percent)
     return entitle(figure, ["Mean over seeds. Marker: at the calibrated threshold; dotted: the false-positive rate "
                             f"that it promises, {rates}.", *absent(run, run.pairs, curves)],
-                   [one.key() for one in styles.values()])
+                   [Line2D([], [], color=one.colour, marker=one.marker, linestyle=one.line, markeredgecolor="white",
+                           label=one.label) for one in styles.values()])
 
 
 def recall_table(defects: pd.DataFrame, most: int = 5) -> pd.DataFrame:
@@ -191,7 +194,7 @@ def recall(run: Run, defects: pd.DataFrame) -> Figure:
         ax.set_title("/".join(pair), loc="left", weight="bold")
         ax.tick_params(length=0, labelrotation=0)
     for ax in figure.axes[:1]:
-        name_columns(ax, [one.label for one in styles.values()], [one.colour for one in styles.values()])
+        name_columns(ax, list(styles.values()))
         figure.colorbar(ax.collections[0], ax=figure.axes, fraction=0.02, pad=0.01, label="recall", ticks=[0, 0.5, 1])
     return entitle(figure, ["Share of images detected at the calibrated threshold, all seeds together. Behind a "
                             "defect: its severity, and (how many images).", *absent(run, run.pairs, defects)])

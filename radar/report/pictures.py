@@ -24,7 +24,6 @@ from radar.report.load import InputError, Pair, Run, read_csv
 OUTLINE = (0, 230, 230)
 DOTS, GAP = 300, 4  # px of pictures per inch, and between them
 WORDS = {0: "normal", 1: "image\nlabel", -1: "no label"}  # where there is no mask
-WIDTHS = (1400, 1000, 700, 500)  # px of a figure on the page
 RULE = "the first normal test image, and of each defect the first of its middle severity, whatever methods say of it"
 COMMON, OWN = "all test maps of the method", "the map alone"  # what the range of a map's colours is taken from
 RANGE = (0.01, 0.995)  # its quantiles
@@ -155,12 +154,12 @@ def _page(run: Run, pair: Pair, names: list[str], scales: Sequence[str], most: i
     figure = Figure(figsize=(WIDTH, blocks * (side * ratio * lines * len(rows) + 0.7)), layout="constrained")
     for block, ax in enumerate(figure.subplots(blocks, 1, squeeze=False).flat):
         shown = list(found)[block * deep: (block + 1) * deep]
-        columns = first | {styles[name].label: [found[name].picture(path, scale) for path in rows["path"]
-                                                for scale in scales] for name in shown}
-        sheet = np.concatenate([column(pictures, size, lines) for pictures in columns.values()], axis=1)
+        columns = [*first.values(), *([found[name].picture(path, scale) for path in rows["path"] for scale in scales]
+                                      for name in shown)]
+        sheet = np.concatenate([column(pictures, size, lines) for pictures in columns], axis=1)
         ax.imshow(sheet, extent=(0, len(columns), len(rows), 0),
                   aspect=sheet.shape[0] / len(rows) / (sheet.shape[1] / len(columns)))
-        name_columns(ax, list(columns), ["black"] * len(first) + [styles[name].colour for name in shown], side)
+        name_columns(ax, [*first, *(styles[name] for name in shown)], side)
         ax.set_yticks(np.arange(len(rows)) + 0.5, [
             textwrap.fill(kind_of(row).replace("_", " "), int(lines * side * ratio / 0.052), break_long_words=False)
             for row in rows.itertuples()], rotation=90, va="center")
@@ -216,17 +215,15 @@ def thumbnail(image: NDArray, anomaly_map: NDArray, threshold: float, mask: NDAr
     return data_uri(both, "WEBP", quality=76), both.size
 
 
-def figure_uri(path: Path, most_bytes: int) -> tuple[str, tuple[int, int]]:
-    """A figure as a data URI and its (width, height): as wide as `most_bytes` allow, 128 colours or lossy."""
+def figure_uri(path: Path, width: int) -> tuple[str, tuple[int, int]]:
+    """A figure as a data URI and its (width, height), at most `width` px wide; in 128 colours or lossy."""
     with Image.open(path) as file:
-        full = file.convert("RGB")
-    for width in (min(one, full.width) for one in WIDTHS):
-        image = full.resize((width, round(full.height * width / full.width)), Image.Resampling.LANCZOS)
-        uri = min(data_uri(image.quantize(128, method=Image.Quantize.MEDIANCUT), "PNG", optimize=True),
-                  data_uri(image, "WEBP", quality=80), key=len)
-        if len(uri) <= most_bytes:
-            break
-    return uri, image.size
+        image = file.convert("RGB")
+    width = min(width, image.width)
+    image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
+    uris = (data_uri(image.quantize(128, method=Image.Quantize.MEDIANCUT), "PNG", optimize=True),
+            data_uri(image, "WEBP", quality=80))
+    return min(uris, key=len), image.size
 
 
 def data_uri(image: Image.Image, kind: str, **options) -> str:

@@ -37,7 +37,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="results/runs/<run>")
     parser.add_argument("--figure", required=True, choices=list(FIGURES))
-    parser.add_argument("--dataset", metavar="DATASET/CATEGORY", help="of maps and strip; default: the first with masks")
+    parser.add_argument("--dataset", metavar="DATASET/CATEGORY", help="of maps, strip; default: the first with masks")
     parser.add_argument("--partial", action="store_true", help="after a failure: what is there, of DIR/partial")
     try:
         main(parser.parse_args())
