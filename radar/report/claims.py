@@ -84,7 +84,8 @@ def assess(claim: Claim, left: Left) -> dict:
     parts = {name: smallest(one.values()) for name, one in means(evidence.comparisons).items()}
 
     def shown(bounds: Bounds) -> tuple[float, float, float]:
-        return evidence.show(bounds.value), *sorted((evidence.show(bounds.low), evidence.show(bounds.high)))
+        low, high = sorted((evidence.show(bounds.low), evidence.show(bounds.high)))
+        return evidence.show(bounds.value), low, high
 
     def write(bounds: Bounds) -> str:
         return written(*shown(bounds), evidence.unit)

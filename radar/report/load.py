@@ -76,7 +76,8 @@ class Run:
 def read_run(folder: Path) -> Run:
     """The description of a run. Raises InputError."""
     content = read_json(folder / "run.json", ("run", *DESCRIPTION))
-    return Run(Path(folder), content["run"], *(content[name] for name in DESCRIPTION), Path(folder).parent.parent)
+    return Run(folder=Path(folder), name=content["run"], results=Path(folder).parent.parent,
+               **{name: content[name] for name in DESCRIPTION})
 
 
 @dataclass(frozen=True)

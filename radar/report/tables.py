@@ -40,8 +40,8 @@ class Numbers:
     """
 
     def __init__(self, run: Run, folder: Path):
-        exact = {"float_precision": "round_trip", "dtype": dict.fromkeys([*KEY, "reason", "commit"], "str")}
-        self.run, self._frames = run, {name: read_csv(folder / f"{name}.csv", **exact) for name in FILES}
+        text = dict.fromkeys(["reason", "commit"], "str")
+        self.run, self._frames = run, {name: read_csv(folder / f"{name}.csv", dtype=text) for name in FILES}
         self.pairs: list[Pair] = list(dict.fromkeys(zip(*(
             pd.concat([self["main"], self["missing"]])[name] for name in KEY[:2]), strict=True)))
         self._main = {row[:4]: row[4:7] for row in self["main"].itertuples(index=False, name=None)}
@@ -58,8 +58,8 @@ class Numbers:
     def cell(self, pair: Pair, method: str, metric: str) -> Cell:
         """A mean with half of its interval, of a rate with both ends; bold if it wins and no method is missing."""
         write = interval if metric in FALSE_POSITIVE_RATES else spread
-        values = self._main.get((*pair, method, metric), (float("nan"),) * 3)
-        return write(*values, share), (*pair, metric, method) in self._won and not self.reasons(pair)
+        mean, low, high = self._main.get((*pair, method, metric), (float("nan"),) * 3)
+        return write(mean, low, high, share), (*pair, metric, method) in self._won and not self.reasons(pair)
 
     def reasons(self, pair: Pair, timing: bool = False) -> dict[str, str]:
         """method -> why something of it is missing: of its timing, or of all else."""
@@ -129,7 +129,7 @@ def compact_table(numbers: Numbers) -> Table:
     """All on one page: a row per method; of each dataset, or its mean over categories, three metrics and latency."""
     averaged = {pair[0] for pair in numbers.pairs if is_mean(pair)}
     pairs = [pair for pair in numbers.pairs if is_mean(pair) or pair[0] not in averaged]
-    columns = [("/".join(pair), label) for pair in pairs for label in (*map(NAMES.get, COMPACT), "ms")] + [("", "NFE")]
+    columns = [("/".join(pair), label) for pair in pairs for label in (*(NAMES[metric] for metric in COMPACT), "ms")] + [("", "NFE")]
     rows: dict[str, list[Cell | str]] = {method: [] for method in numbers.run.methods}
     for method, row in rows.items():
         for pair in pairs:
@@ -221,7 +221,7 @@ def timing_tables(numbers: Numbers) -> list[Table]:
 def _measured(timed: pd.DataFrame, columns: Iterable[str]) -> dict[str, list[str]]:
     """method -> its numbers, with half of their intervals where there are any."""
     return {row["method"]: [
-        spread(*(row.get(name + end, float("nan")) for end in ("", "_low", "_high")), WRITE.get(name, rounded))
+        spread(row.get(name), row.get(f"{name}_low"), row.get(f"{name}_high"), WRITE.get(name, rounded))
         for name in columns] for _, row in timed.iterrows()}
 
 
@@ -320,7 +320,8 @@ def _promises(numbers: Numbers) -> Table:
 
 def summary(numbers: Numbers) -> str:
     """The main numbers as plain text of at most TERMINAL columns."""
-    made = {tuple(table.title.split("/", 1)): table for table in main_tables(numbers)}
+    made = {(dataset, category): table for table in main_tables(numbers)
+            for dataset, _, category in [table.title.partition("/")]}
     alone = sum(not is_mean(pair) for pair in made)
     parts = []
     for pair, table in made.items():
