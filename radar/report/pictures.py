@@ -123,10 +123,10 @@ def maps(run: Run, pair: Pair, partial: bool = False) -> Figure:
 
 @styled
 def strip(run: Run, pair: Pair, answers: pd.DataFrame, partial: bool = False) -> Figure:
-    """Four images and their maps, on the scale COMMON, of the methods that `answers` compares on this dataset."""
+    """Three images and their maps, on the scale COMMON, of the methods that `answers` compares on this dataset."""
     ours = of(answers, pair)
     compared = {*ours["ours"], *ours["theirs"]} or set(run.methods)
-    return _page(run, pair, [name for name in run.methods if name in compared][:5], (COMMON,), 4, 4.6, partial)
+    return _page(run, pair, [name for name in run.methods if name in compared][:5], (COMMON,), 3, 4.6, partial)
 
 
 def _page(run: Run, pair: Pair, names: list[str], scales: Sequence[str], most: int, tallest: float,

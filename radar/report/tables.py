@@ -129,7 +129,8 @@ def compact_table(numbers: Numbers) -> Table:
     """All on one page: a row per method; of each dataset, or its mean over categories, three metrics and latency."""
     averaged = {pair[0] for pair in numbers.pairs if is_mean(pair)}
     pairs = [pair for pair in numbers.pairs if is_mean(pair) or pair[0] not in averaged]
-    columns = [("/".join(pair), label) for pair in pairs for label in (*(NAMES[metric] for metric in COMPACT), "ms")] + [("", "NFE")]
+    labels = [*(NAMES[metric] for metric in COMPACT), "ms"]
+    columns = [("/".join(pair), label) for pair in pairs for label in labels] + [("", "NFE")]
     rows: dict[str, list[Cell | str]] = {method: [] for method in numbers.run.methods}
     for method, row in rows.items():
         for pair in pairs:
