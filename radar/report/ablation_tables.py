@@ -29,10 +29,10 @@ def named(metric: str) -> str:
 def labels(rows: pd.DataFrame) -> pd.Series:
     """What the variants of a study on a dataset are called: their series, with x on a curve; no two alike."""
     of_curve = rows.groupby("series")["x"].transform("count") > 0
-    named = rows["series"] + [f", {plain(x)}" if x == x else ", label-free" * curve
+    names = rows["series"] + [f", {plain(x)}" if x == x else ", label-free" * curve
                               for x, curve in zip(rows["x"], of_curve, strict=True)]
-    alike = rows.groupby(named)["variant"].transform("nunique") > 1
-    return named.where(~alike, named + " (" + rows["variant"] + ")")
+    alike = rows.groupby(names)["variant"].transform("nunique") > 1
+    return names.where(~alike, names + " (" + rows["variant"] + ")")
 
 
 def found(counts: pd.DataFrame) -> Table:

@@ -33,7 +33,7 @@ FAMILIES = {  # family of run.json: what it is called, its colour
 MARKERS, LINES = "osD^vPX<>p", ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 NEUTRAL = ("#000000", "#56B4E9", "#E69F00", "#999999", "#F0E442")  # for what is no method
 COLUMN, WIDTH = 3.4, 7.0  # of journals in two columns, whose text is at least so wide
-STYLE = {
+STYLE = {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"} | {
     "font.family": "DejaVu Sans", "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "xtick.labelsize": 7,
     "ytick.labelsize": 7, "legend.fontsize": 7, "legend.frameon": False, "axes.spines.top": False,
     "axes.spines.right": False, "axes.linewidth": 0.6, "axes.edgecolor": "#666666", "xtick.color": "#333333",
@@ -41,8 +41,7 @@ STYLE = {
     "lines.linewidth": 1.2, "lines.markersize": 5, "lines.markeredgewidth": 0.5, "pdf.fonttype": 42, "figure.dpi": 200,
 }
 # Decorates what draws or saves, so that no setting of the caller's matters.
-styled = matplotlib.rc_context(
-    {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"} | STYLE)
+styled = matplotlib.rc_context(STYLE)
 NEAR = 9  # points; a label so near its marker needs no line to it
 ANGLES = np.linspace(0, 2 * np.pi, 24, endpoint=False)
 REACH = np.repeat([6, NEAR, 13, 18, 24, 32, 42, 54, 68, 84], len(ANGLES))[:, None]  # points from marker to label

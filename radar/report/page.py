@@ -9,6 +9,7 @@ import math
 import re
 import textwrap
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -175,11 +176,10 @@ def module_text(reference: str) -> tuple[str, str]:
 
 def versions(run: Run) -> dict[str, list[str]]:
     """Commits and versions that the metrics.json of the run name; several where they differ."""
-    found: dict[str, dict[str, None]] = {"commit": {}}
-    for path in (run.place(pair, method, seed) / "metrics.json"
-                 for pair in run.pairs for method in run.methods for seed in run.seeds):
-        source = (read_json(path).get("provenance") if path.is_file() else None) or {}
-        commit = source.get("commit") and source["commit"] + " with local changes" * bool(source.get("commit_dirty"))
-        for name, version in {"commit": commit, "Python": source.get("python"), **source.get("versions", {})}.items():
-            found.setdefault(name, {}).update({version: None} if version else {})
-    return {name: list(values) for name, values in found.items()}
+    places = [run.place(*one) for one in product(run.pairs, run.methods, run.seeds)]
+    sources = [read_json(place / "metrics.json").get("provenance") or {}
+               for place in places if (place / "metrics.json").is_file()]
+    rows = [{"commit": one.get("commit") and one["commit"] + " with local changes" * bool(one.get("commit_dirty")),
+             "Python": one.get("python"), **one.get("versions", {})} for one in sources]
+    names = dict.fromkeys(["commit", *(name for row in rows for name in row)])
+    return {name: list(dict.fromkeys(row[name] for row in rows if row.get(name))) for name in names}
