@@ -110,7 +110,7 @@ def column(pictures: Sequence[NDArray], size: tuple[int, int], lines: int) -> ND
     """Pictures [h, w, 3] below each other, each within `size` (W, H) in proportion; more air after each `lines`."""
     cells = []
     for place, picture in enumerate(pictures, 1):
-        image = ImageOps.pad(Image.fromarray(picture), size, color="white")
+        image = np.asarray(ImageOps.pad(Image.fromarray(picture), size, color="white"))
         cells.append(np.pad(image, ((0, GAP if place % lines else 4 * GAP), (0, GAP), (0, 0)), constant_values=255))
     return np.concatenate(cells)
 
