@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -33,7 +34,7 @@ FAMILIES = {  # family of run.json: what it is called, its colour
 MARKERS, LINES = "osD^vPX<>p", ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 NEUTRAL = ("#000000", "#56B4E9", "#E69F00", "#999999", "#F0E442")  # for what is no method
 COLUMN, WIDTH = 3.4, 7.0  # of journals in two columns, whose text is at least so wide
-STYLE = {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"} | {
+STYLE: dict[Any, Any] = {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"} | {
     "font.family": "DejaVu Sans", "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "xtick.labelsize": 7,
     "ytick.labelsize": 7, "legend.fontsize": 7, "legend.frameon": False, "axes.spines.top": False,
     "axes.spines.right": False, "axes.linewidth": 0.6, "axes.edgecolor": "#666666", "xtick.color": "#333333",

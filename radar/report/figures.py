@@ -55,11 +55,12 @@ def accuracy_latency(run: Run, main: pd.DataFrame, timing: pd.DataFrame) -> Figu
     figure, [axes] = panels(pairs, 3.1, most=3, sharex=True, sharey=True)
     for ax, pair in zip(axes, pairs, strict=True):
         ax.axhline(0.5, color="#999999", linewidth=0.7, linestyle=(0, (1, 2)), zorder=1)
-        for row in of(points, pair).itertuples():
+        ours = of(points, pair)
+        ends = ours[["ci_low", "ci_high"]].sub(ours["mean"], axis=0).abs().to_numpy()
+        for row, end in zip(ours.itertuples(), ends, strict=True):
             style = styles[row.method]
-            ax.errorbar(row.latency, row.mean, yerr=np.abs([[row.ci_low - row.mean], [row.ci_high - row.mean]]),
-                        color=style.colour, marker=style.marker, markersize=6, markeredgecolor="white", elinewidth=0.9,
-                        alpha=0.95)
+            ax.errorbar(row.latency, row.mean, yerr=end[:, None], color=style.colour, marker=style.marker, markersize=6,
+                        markeredgecolor="white", elinewidth=0.9, alpha=0.95)
         ax.set(xlabel="latency [ms per image]", ylabel="image AUROC" if ax is axes[0] else "", xscale="log", xlim=(
             points["latency"].min() / 2.5, points["latency"].max() * 2.5))
         log_axis(ax.xaxis)
