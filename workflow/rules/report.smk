@@ -49,6 +49,7 @@ rule compare:
         metrics=per_dataset(
             f"{DETECTOR}/{{file}}", method=METHOD_OF, seed=SEEDS, file=["metrics.json", "bootstrap.npz"]
         ),
+        scores=SCORES,  # are these numbers of them?
         timing=per_dataset(f"{RUN}/timing/{{dataset}}/{{category}}.json"),
     output:
         report(COMPARED, category="Tables", caption="../report/tables.rst"),
