@@ -250,6 +250,13 @@ def test_tables_name_the_command_that_makes_them_and_latex_is_whole(made, name):
             assert len(re.findall(r"(?<!\\)&", row)) + 1 + sum(spans) == len(columns)
 
 
+def test_notes_stand_beside_their_float_since_together_they_may_be_longer_than_a_page():
+    one = table.Table("claims", table.frame_of({"A": ["x"]}, [("", "b")]), notes={"A": "50 % of " + 900 * "word "})
+    before, after = table.latex("Title", [], [one], "make").split(r"\end{table*}")
+    assert "word" not in before and r"Table~\ref{tab:title-claims}, A: 50 \% of word" in after
+    assert r"\label{tab:title-claims}" in before
+
+
 def test_the_timing_table_says_what_is_measured_on_what(made):
     text = (made / "tables/timing.md").read_text()
     [shown, *_] = [line for line in text.splitlines() if line.startswith("| ddpm")]

@@ -70,11 +70,12 @@ def latex(heading: str, legend: Sequence[str], tables: Iterable[Table], command:
         slug = re.sub(r"[^a-z0-9]+", "-", f"{heading} {table.title}".lower()).strip("-")
         caption = " ".join(map(_latex_text, [f"{heading}, {table.title}.", *table.caption, *table.warnings, *legend]))
         lines += ["", rf"\begin{{{kind}}}\centering\scriptsize\setlength{{\tabcolsep}}{{3pt}}",
-                  rf"\caption[{_latex_text(table.title)}]{{{caption}}}\label{{tab:{slug}}}\medskip",
-                  FULL, *_tabular(table), "}",
-                  *(rf"\par\smallskip\raggedright {_latex_text(f'{label}: {note}')}"
+                  rf"\caption[{_latex_text(table.title)}]{{\footnotesize {caption}}}\label{{tab:{slug}}}\medskip",
+                  FULL, *_tabular(table), "}", rf"\end{{{kind}}}",
+                  # beside the float, where pages may break: together they can be longer than a page
+                  *(rf"{{\scriptsize\noindent Table~\ref{{tab:{slug}}}, {_latex_text(f'{label}: {note}')}\par}}"
                     for label, note in table.notes.items()),
-                  rf"\end{{{kind}}}", *[r"\clearpage"] * (number % FLOATS == 0)]
+                  *[r"\clearpage"] * (number % FLOATS == 0)]
     return "\n".join(lines) + "\n"
 
 
