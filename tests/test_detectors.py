@@ -28,10 +28,12 @@ def method(name: str) -> dict:
 def small(name: str) -> dict:
     """A method whose own network is as small as the images here, and whose choice is among a few."""
     description = method(name)
+    settings = description.setdefault("settings", {})
     if "training" in description:
-        description["settings"] |= {"patch": 16, "stride": 8, "channels": [8, 16], "attention": [8], "norm_groups": 4,
-                                    "segmentation_channels": [8, 16]}
-    if "choose" in description["settings"]:
+        shrunk = {"patch": 16, "stride": 8, "channels": [8, 16], "attention": [8], "norm_groups": 4,
+                  "segmentation_channels": [8, 16]}
+        settings |= {key: value for key, value in shrunk.items() if key in settings}
+    if "choose" in settings:
         description["settings"]["choose"] = {"t": [1, 100], "map": ["noise", "residual"],
                                              "detection": ["forest", "normal"]}
     return description

@@ -121,7 +121,9 @@ def plan(config: dict, counted: Counter[str], tflops: float) -> str:
         shared = method.get("noise_predictor") or ""
         detector = build(method, seed=0, device="meta", noise_predictor=predictors.get(shared))
         one, tiles = work.get(shared), settings.get(shared) or method.get("settings", {})
-        if "training" in method:
+        if "training" in method and not hasattr(detector, "_predict_tiles"):
+            rows.append((f"train {name} (not counted)", 0, 0.0))  # a method of the user's that trains as it likes
+        elif "training" in method:
             one, images = of_own_networks(detector), (config["training"] | method["training"])["images"]
             rows.append((f"train {name}", one.parameters, one.training * images * runs))
         if one is not None:
