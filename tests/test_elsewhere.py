@@ -19,7 +19,7 @@ import pytest
 
 from tests.test_workflow import copy_checkout, environment
 
-RUN = "results/texture/gravel/pca/seed0"
+
 SMALL = ("datasets=[texture/gravel]", "methods=[pca]", "seeds=[0]")
 # Where rsync is missing, which the plugin for file systems calls: copies its last argument but one to its last.
 RSYNC = """#!/bin/sh
