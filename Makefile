@@ -1,6 +1,6 @@
 # make run: set up, run the whole benchmark, show the main table. make ablation: the ablation study. make test: the tests;
-# make test-full: those too that need more than 8 minutes or 4 GiB. make reference: take the default run's metrics and
-# settings into git, so that `dvc metrics diff` and `dvc params diff` compare with them.
+# make test-full: those too that need more than 8 minutes or 4 GiB. make reference: take the default run's metrics,
+# settings and two figures into git: `dvc metrics diff` and `dvc params diff` compare with them, the README shows them.
 # All may be called in any order and any number of times; what is done is not done again.
 
 PYTHON ?= python3
@@ -27,6 +27,7 @@ test-full: test
 
 reference: $(VENV)/installed
 	cp results/runs/default/metrics.json results/runs/default/params.json results/reference/
+	cp results/runs/default/figures/accuracy_latency.png results/runs/default/figures/strip.png docs/figures/
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) workflow/scripts/preflight.py

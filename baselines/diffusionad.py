@@ -114,7 +114,8 @@ class DiffusionAD(Detector):
         if self.segmentation_channels:
             networks["segmentation"] = Segmentation(2 * image_channels, self.segmentation_channels,
                                                     self.unet_settings["norm_groups"])
-        self.networks_ = networks.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        networks.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.networks_ = networks.eval().requires_grad_(False)
 
     def loss(self, x_0: Tensor, generator: torch.Generator) -> Tensor:
         """The training loss of normal patches x_0 [N, C, patch, patch] in [-1, 1], anomalies and noise drawn anew."""

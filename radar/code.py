@@ -36,8 +36,8 @@ def closure(*entries: str) -> list[Path]:
 
 
 def digest(*entries: str, data: Iterable[str] = ()) -> str:
-    """16 hex digits that change with any statement in `closure` of the entries, with any byte of the files `data`, and of
-    the templates that lie beside a module that uses them."""
+    """16 hex digits that change with any statement in `closure` of the entries, any byte of the files `data`, and any
+    byte of the templates that lie beside a module that uses them."""
     total = hashlib.sha256()
     shown = {ROOT / name for name in data}
     for path in closure(*entries):

@@ -75,7 +75,7 @@ def ablation(**series) -> dict:
 
 @pytest.mark.parametrize("series, words", [
     ({"method": "radra"}, "studies.s.series.one.method: unknown method 'radra'"),
-    ({"method": "radar", "vary": {"t": [1], "draws": [1]}}, "studies.s.series.one.vary: Dictionary should have at most 1 item"),
+    ({"method": "radar", "vary": {"t": [1], "draws": [1]}}, "series.one.vary: Dictionary should have at most 1 item"),
     ({"method": "radar", "noise_predictor": "pixel"}, "unknown noise predictor 'pixel'; known: pixels"),
     ({"method": "radar", "vary": {"training": [{"images": 8}]}, "training": {"image": 8}}, "unknown key 'image'"),
 ])

@@ -17,8 +17,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.test_workflow import copy_checkout, environment
-
+from tests.test_workflow import copy_checkout, environment, place
 
 SMALL = ("datasets=[texture/gravel]", "methods=[pca]", "seeds=[0]")
 # Where rsync is missing, which the plugin for file systems calls: copies its last argument but one to its last.
@@ -125,8 +124,8 @@ def stored(checkout, tools, tmp_path_factory):
 
 def test_results_lie_in_the_storage_and_only_there(stored, checkout, tools):
     store, arguments = stored
-    table = pd.read_csv(store / "results/tables/main.csv")
-    assert set(table["method"]) == {"pca"} and (store / RUN / "maps.npz").is_file()
+    table = pd.read_csv(store / "results/runs/tiny/tables/main.csv")
+    assert set(table["method"]) == {"pca"} and (place(store, "texture/gravel", "pca") / "maps.npz").is_file()
     assert not list(checkout.glob("results/texture/**/*.csv"))
     assert "Nothing to be done" in call(checkout, tools, *arguments)
 
@@ -151,11 +150,12 @@ def test_a_cluster_without_shared_files_gives_the_same_numbers(stored, checkout,
              KUBECONFIG=str(tmp_path / "kubeconfig"), AWS_ACCESS_KEY_ID="mine", AWS_SECRET_ACCESS_KEY="hidden")
     finally:
         cluster.shutdown()
-    for name in (f"{RUN}/scores.csv", "results/tables/main.csv"):
+    scores = place(store, "texture/gravel", "pca").relative_to(store) / "scores.csv"
+    for name in (scores, "results/runs/tiny/tables/main.csv"):
         assert (store / name).read_bytes() == (stored[0] / name).read_bytes()
     asked = {re.search(r"--target-jobs '(\w+):", spec["containers"][0]["args"][1])[1]: spec
              for spec in cluster.asked.values()}
-    assert set(asked) == {"fit_and_score", "evaluate", "time_methods", "tables"}  # the data are made here
+    assert set(asked) == {"fit_and_score", "evaluate", "time_methods", "compare", "tables"}  # the data are made here
     container, = asked["fit_and_score"]["containers"]
     for kind in ("requests", "limits"):  # Kubernetes gives GPUs by their limit
         assert container["resources"][kind]["nvidia.com/gpu"] == "1"

@@ -52,7 +52,7 @@ def simplex_noise(count: int, channels: int, height: int, width: int, generator:
     """
     total, threads = count * channels, torch.get_num_threads()
     wanted = 1 + min(total, BLOCK) * height * width // SHARE  # but no more than torch was given, or numba started with
-    numba.set_num_threads(min(wanted, threads, numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(wanted, threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
     noise = np.zeros((total, height, width))
     for start in range(0, total, BLOCK):
         block = noise[start:start + BLOCK]

@@ -113,15 +113,16 @@ class PixelHistograms:
             raise ValueError("the anomaly map holds NaN or infinity")
         ranks = descending_rank(anomaly_map).ravel()
         everything = np.bincount(ranks, minlength=2**16)
-        anomalous, overlap, n_regions = np.zeros(2**16, np.int64), np.zeros(2**16), 0
+        anomalous: NDArray = np.zeros(2**16, np.int64)
+        overlap: NDArray = np.zeros(2**16)
+        n_regions = 0
         if mask is not None and mask.any():
             regions, n_regions = ndimage.label(mask, EIGHT_CONNECTED)
             inside = regions[mask]
             anomalous = np.bincount(ranks[mask.ravel()], minlength=2**16)
             overlap = np.bincount(ranks[mask.ravel()], 1 / np.bincount(inside)[inside], minlength=2**16)
         normal = everything - anomalous
-        for total, counts in zip(self._total, (normal, anomalous, overlap), strict=True):
-            total += counts
+        self._total += np.stack([normal, anomalous, overlap])
         used, hit = np.flatnonzero(everything), np.flatnonzero(anomalous)
         image = _Counts(used.astype(np.uint16), normal[used].astype(np.uint32), hit.astype(np.uint16),
                         anomalous[hit].astype(np.uint32), overlap[hit], n_regions)
@@ -183,7 +184,7 @@ def _binned(image: _Counts, bin_of: NDArray[np.uint16]) -> _Counts:
     hit, hit_at = np.unique(bin_of[image.hit], return_inverse=True)
     return _Counts(used, np.bincount(at, image.normal, len(used)).astype(np.uint32), hit,
                    np.bincount(hit_at, image.anomalous, len(hit)).astype(np.uint32),
-                   np.bincount(hit_at, image.overlap, len(hit)), image.n_regions)
+                   np.bincount(hit_at, image.overlap, len(hit)).astype(np.float64), image.n_regions)
 
 
 def descending_rank(values: NDArray[np.float16]) -> NDArray[np.int64]:

@@ -146,7 +146,8 @@ def _package(name: str) -> ModuleType:
 
 @lru_cache(maxsize=4)  # a frozen network serves every detector of the process
 def _loaded(backbone: str, device: torch.device) -> _EfficientNet:
-    return BACKBONES[backbone]().eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    return BACKBONES[backbone]().eval().requires_grad_(False).to(
+        device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 BACKBONES: dict[str, type[_EfficientNet]] = {"efficientnet_lite0": _Lite0, "efficientnet_b4": _B4}

@@ -10,7 +10,6 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +24,7 @@ TABLE = [*PLACE, "metric", "mean", "ci_low", "ci_high", "difference", "differenc
 DIFFERENCES = ["what", "study", "dataset", "category", "metric", "series", "x", "variant", "other_series", "other_x",
                "other_variant", "difference", "difference_low", "difference_high", "n_seeds"]
 CURVE = ["study", "dataset", "category", "metric", "series"]
-COUNTS = [*CURVE, "better", "within", "worse", "best_x", "near_x", "chosen_x", "difference", "difference_low",
-          "difference_high"]
+COUNTS = [*CURVE, "better", "within", "worse", "best_x", "difference", "difference_low", "difference_high"]
 
 
 @dataclass(frozen=True)
@@ -128,9 +126,8 @@ def contested(rows: pd.DataFrame, studies: dict[str, dict]) -> pd.DataFrame:
 def comparisons(ablation: Ablation, rows: pd.DataFrame) -> pd.DataFrame:
     """Paired differences other than those to the literal reading, variant - other, with the columns DIFFERENCES.
 
-    what: "pair", two series that a list compares; of a curve "best", a point or the label-free choice (x empty) minus
-    the best point, which is picked with the test labels; "step", a point minus the one before it; "span", the last
-    point minus an earlier one. rows: of `table`.
+    what: "pair", two series that a study compares; of a curve "best", a point or the label-free choice (x empty) minus
+    the best point, which is picked with the test labels. rows: of `table`.
     """
     found = []
     keys = ["study", "dataset", "category", "metric"]
@@ -149,44 +146,29 @@ def _compared(study: dict, rows: pd.DataFrame) -> Iterator[tuple]:
     named = [pair for pair in study["compare"] or () if by.keys() >= set(pair)]
     yield from (("pair", by[ours], by[theirs]) for ours, theirs in named)
     for _, series in rows.groupby("series", sort=False) if study["kind"] == "curve" else ():
-        points = list(series.dropna(subset="x").sort_values("x").itertuples())
-        if not points:
-            continue
-        best = max(points, key=lambda row: row.mean)
-        chosen = [row for row in series[series["x"].isna()].itertuples() if choices(row.chosen)]
-        yield from (("best", row, best) for row in [*points, *chosen])
-        yield from (("step", after, before) for before, after in pairwise(points))
-        yield from (("span", points[-1], before) for before in points[:-1])
+        if series["x"].notna().any():
+            best = max(series.dropna(subset="x").itertuples(), key=lambda row: row.mean)
+            yield from (("best", row, best) for row in series.sort_values("x").itertuples()
+                        if row.x == row.x or choices(row.chosen))
 
 
 def counts(ablation: Ablation, rows: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
     """What the study found, a row per study, dataset and metric, in curves per series too: columns COUNTS.
 
     better, within, worse: of how many variants the interval of the difference to the literal reading lies above 0,
-    holds it, lies below it. Of a curve: best_x, near_x (a JSON list of the points whose interval of the difference to
-    the best holds 0), chosen_x (a JSON list of what the seeds chose without labels), and the difference of that choice
-    to the best point. rows: of `table`; differences: of `comparisons`.
+    holds it, lies below it. Of a curve: best_x, and the difference of the choice made without labels to that point.
+    rows: of `table`; differences: of `comparisons`.
     """
     rows = contested(rows, ablation.studies)
     curve = rows["study"].map(lambda name: ablation.studies[name]["kind"]) == "curve"
-    rows = rows.assign(series=rows["series"].where(curve, ""))
+    rows = rows.assign(series=rows["series"].where(curve, ""), better=rows["difference_low"] > 0,
+                       worse=rows["difference_high"] < 0)
+    rows["within"] = rows["difference_low"].notna() & ~rows["better"] & ~rows["worse"]
+    found = rows.groupby(CURVE, sort=False)[["better", "within", "worse"]].sum().reset_index()
     best = differences[differences["what"] == "best"]
-    found = []
-    for key, group in rows.groupby(CURVE, sort=False):
-        low, high = group["difference_low"], group["difference_high"]
-        sides = (int((low > 0).sum()), int(((low <= 0) & (high >= 0)).sum()), int((high < 0).sum()))
-        ours = best[(best[CURVE] == list(key)).all(axis=1)]
-        points, choice = ours.dropna(subset="x"), ours[ours["x"].isna()]
-        if points.empty:
-            found.append((*key, *sides, math.nan, "", "", *[math.nan] * 3))
-            continue
-        near = points[(points["x"] == points["other_x"]) | (points["difference_high"] >= 0)]
-        chosen = group.loc[group["variant"].isin(choice["variant"]) & group["x"].isna(), "chosen"]
-        ends = choice[["difference", "difference_low", "difference_high"]].to_numpy()
-        found.append((*key, *sides, points["other_x"].iloc[0], json.dumps(near["x"].tolist()),
-                      json.dumps(choices(chosen.iloc[0])) if len(chosen) else "",
-                      *(ends[0] if len(ends) else [math.nan] * 3)))
-    return pd.DataFrame(found, columns=COUNTS).astype({"best_x": float})
+    points = best.drop_duplicates(CURVE)[[*CURVE, "other_x"]].rename(columns={"other_x": "best_x"})
+    chosen = best[best["x"].isna()].drop_duplicates(CURVE)[[*CURVE, *COUNTS[-3:]]]
+    return found.merge(points, how="left", on=CURVE).merge(chosen, how="left", on=CURVE)[COUNTS]
 
 
 def missing(ablation: Ablation) -> dict[tuple[str, str, str], str]:

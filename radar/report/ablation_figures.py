@@ -12,18 +12,17 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from radar.report.ablation import Ablation, choices, missing
-from radar.report.ablation_tables import labels
-from radar.report.drawing import WIDTH, entitle, of, pairs_of, styled
-from radar.report.format import DASH, metric, plain
+from radar.report.ablation_tables import labels, named
+from radar.report.drawing import MARKERS, WIDTH, entitle, of, pairs_of, styled
+from radar.report.format import DASH, plain
 
-HIGHER, WITHIN, LOWER, ITSELF, UNKNOWN = (
-    "higher beyond chance", "within chance", "lower beyond chance", "literal reading", "not compared")
-COLOURS = {HIGHER: "#0072B2", WITHIN: "#777777", LOWER: "#D55E00", ITSELF: "#000000", UNKNOWN: "#bbbbbb"}
-SIDES = {HIGHER: ">", WITHIN: "o", LOWER: "<", ITSELF: "D", UNKNOWN: "s"}
+ITSELF, UNKNOWN = "literal reading", "not compared"
+SIDES = {  # of a list's variants: colour and marker
+    "higher beyond chance": ("#0072B2", ">"), "within chance": ("#777777", "o"),
+    "lower beyond chance": ("#D55E00", "<"), ITSELF: ("#000000", "D"), UNKNOWN: ("#bbbbbb", "s"),
+}
 CHOICE = "label-free choice"
-MARKERS = ("o", "s", "^", "D", "v", "<", ">", "p", "h", "d")
-PALETTE = sns.color_palette("colorblind")
-PALETTE.append(PALETTE.pop(8))  # yellow is pale: last
+PALETTE = [colour for place, colour in enumerate(sns.color_palette("colorblind")) if place != 8]  # yellow is pale
 LITERAL: dict[str, Any] = {"color": "#000000", "linewidth": 0.8, "linestyle": ":", "zorder": 1}
 STAR: dict[str, Any] = {"marker": "*", "markersize": 10, "markerfacecolor": "white", "linestyle": "none", "zorder": 5}
 NOTES = {
@@ -59,15 +58,16 @@ def figure(ablation: Ablation, name: str, table: pd.DataFrame) -> Figure:
                 _forest(ax, panel, rows["label"].unique().tolist())
             else:
                 _curves(ax, panel, study, rows)
-            ax.set(title=f"{'/'.join(pair)}: {metric(one)}", ylabel="")
+            ax.set(title=f"{'/'.join(pair)}: {named(one)}", ylabel="")
     return entitle(drawn, notes, _legend(drawn))
 
 
 def _sides(rows: pd.DataFrame, literal: str) -> np.ndarray:
     """Where every row lies beside the literal reading, by the interval of its difference."""
     low, high = rows["difference_low"], rows["difference_high"]
-    known = {ITSELF: rows["variant"] == literal, HIGHER: low > 0, LOWER: high < 0, WITHIN: low.notna()}
-    return np.select(list(known.values()), list(known), UNKNOWN)
+    higher, within, lower, *_ = SIDES
+    return np.select([rows["variant"] == literal, low > 0, high < 0, low.notna()], [ITSELF, higher, lower, within],
+                     UNKNOWN)
 
 
 def _missing(ablation: Ablation, rows: pd.DataFrame) -> list[str]:
@@ -79,13 +79,8 @@ def _missing(ablation: Ablation, rows: pd.DataFrame) -> list[str]:
 
 
 def _legend(drawn: Figure) -> list[Artist]:
-    """An entry per name in the legends of the panels, which are taken away; the star last."""
-    found: dict[str, Artist] = {}
-    for ax in drawn.axes:
-        handles, names = ax.get_legend_handles_labels()
-        found |= dict(zip(names, handles, strict=True))
-        if own := ax.get_legend():
-            own.remove()
+    """An entry per name in the panels; the star last."""
+    found = {str(one.get_label()): one for ax in drawn.axes for one in ax.get_legend_handles_labels()[0]}
     if found.pop(CHOICE, None):
         found[CHOICE] = Line2D([], [], color="#333333", label=CHOICE, **STAR)
     return list(found.values())
@@ -93,10 +88,11 @@ def _legend(drawn: Figure) -> list[Artist]:
 
 def _forest(ax: Axes, rows: pd.DataFrame, names: list[str]) -> None:
     """A named row per variant, the first one on top; a dash where there is no number."""
-    y = rows["label"].map(names.index)
-    ax.hlines(y, rows["ci_low"], rows["ci_high"], colors=rows["side"].map(COLOURS).tolist(), linewidth=0.9)
-    sns.scatterplot(x=rows["mean"], y=y, hue=rows["side"], style=rows["side"], palette=COLOURS, markers=SIDES, s=24,
-                    zorder=3, ax=ax)
+    for side, own in rows.groupby("side", sort=False):
+        colour, marker = SIDES[side]
+        y = own["label"].map(names.index)
+        ax.hlines(y, own["ci_low"], own["ci_high"], colors=colour, linewidth=0.9)
+        ax.plot(own["mean"], y, color=colour, marker=marker, linestyle="none", label=side)
     for name in set(names) - set(rows["label"]):
         ax.text(0.02, names.index(name), DASH, transform=ax.get_yaxis_transform(), va="center")
     ax.set(xlabel="", ylim=(len(names) - 0.5, -0.5))
@@ -115,10 +111,10 @@ def _curves(ax: Axes, rows: pd.DataFrame, study: dict, every: pd.DataFrame) -> N
         return x * (xs[-1] / xs[0]) ** shift if study["log"] else x + shift * (xs[-1] - xs[0])
 
     for name, own in rows.groupby("series", sort=False):
-        points, place = own.dropna(subset="x"), series.index(name) % len(PALETTE)
+        points, place = own.dropna(subset="x").sort_values("x"), series.index(name) % len(PALETTE)
         x, colour = beside(points["x"], name), PALETTE[place]
         ax.vlines(x, points["ci_low"], points["ci_high"], color=colour, alpha=0.5, linewidth=0.8)
-        sns.lineplot(x=x, y=points["mean"], color=colour, marker=MARKERS[place], label=name, errorbar=None, ax=ax)
+        ax.plot(x, points["mean"], color=colour, marker=MARKERS[place], markeredgecolor="white", label=name)
         for row in own[own["x"].isna()].itertuples():
             chosen = pd.Series(choices(row.chosen)).drop_duplicates()
             ax.plot(beside(chosen, name), [row.mean] * len(chosen), color=colour, label=CHOICE, **STAR)

@@ -1,13 +1,11 @@
 """The ablation study in tables: what was found, and one per study and dataset. Numbers are radar.report.ablation's."""
 
-import json
-
 import pandas as pd
 
 from radar.report.ablation import Ablation, contested, missing
-from radar.report.format import DASH, count, interval, metric, plain, rounded, spread
-from radar.report.load import Results
+from radar.report.format import DASH, count, interval, plain, spread
 from radar.report.table import Table, frame_of
+from radar.report.tables import NAMES
 
 LEGEND = (
     "± is half the width of the 95 % interval: of the bootstrap over test images, stratified by label, or of a "
@@ -15,56 +13,39 @@ LEGEND = (
     "Differences are on the same resamples, with their paired 95 % interval in brackets. Bold: it lies above 0. Within "
     "chance: it holds 0. None holds what another training would change, and none is corrected for the number of "
     "comparisons: where nothing differs, about one in twenty still looks like a difference.",
-    "The best point of a curve is picked with the test labels, the label-free choice without them.",
+    "The best point of a curve is picked with the test labels, the label-free choice without them. What was chosen, "
+    "what each variant cost, and differences to the best point are in ablation.csv and ablation_differences.csv.",
     f"{DASH} is not applicable, or missing where a note says so.",
 )
-COSTS = {"nfe": ("cost", "NFE"), "training_images": ("training", "images"), "training_s": ("training", "seconds")}
 AGAINST = "against the literal reading:"
 NO_LITERAL = "The literal reading of RADAR is missing, so that no difference is given."
-ENDS = ["difference", "difference_low", "difference_high"]
+
+
+def named(metric: str) -> str:
+    """What a metric is called, as in the other tables."""
+    return NAMES.get(metric, metric.replace("_", " "))
 
 
 def labels(rows: pd.DataFrame) -> pd.Series:
     """What the variants of a study on a dataset are called: their series, with x on a curve; no two alike."""
     of_curve = rows.groupby("series")["x"].transform("count") > 0
-    named = rows["series"] + [f", {plain(x)}" if x == x else ", label-free" * curve
+    names = rows["series"] + [f", {plain(x)}" if x == x else ", label-free" * curve
                               for x, curve in zip(rows["x"], of_curve, strict=True)]
-    alike = rows.groupby(named)["variant"].transform("nunique") > 1
-    return named.where(~alike, named + " (" + rows["variant"] + ")")
+    alike = rows.groupby(names)["variant"].transform("nunique") > 1
+    return names.where(~alike, names + " (" + rows["variant"] + ")")
 
 
 def found(counts: pd.DataFrame) -> Table:
     """How many variants are better or worse than the literal reading, and where curves are best."""
     cells = {}
     for row in counts.itertuples():
-        name = ", ".join(filter(None, [f"{row.study}: {row.dataset}/{row.category}", metric(row.metric), row.series]))
-        cells[name] = [str(row.better), str(row.within), str(row.worse), plain(row.best_x), _numbers(row.near_x),
-                       _numbers(row.chosen_x), interval(row.difference, row.difference_low, row.difference_high)]
+        name = ", ".join(filter(None, [f"{row.study}: {row.dataset}/{row.category}", named(row.metric), row.series]))
+        cells[name] = [str(row.better), str(row.within), str(row.worse), plain(row.best_x),
+                       interval(row.difference, row.difference_low, row.difference_high)]
     columns = [(AGAINST, name) for name in ("better", "within chance", "worse")]
-    columns += [("x:", "best"), ("x:", "within chance of it"), ("label-free choice:", "x"),
-                ("label-free choice:", "minus the best")]
+    columns += [("curves:", "best x"), ("curves:", "label-free choice minus the best")]
     return Table("What was found", frame_of(cells, columns, "study: dataset, metric, series"),
                  ["How many variants differ from the literal reading of RADAR, and the best x of curves."])
-
-
-def asked(differences: pd.DataFrame) -> Table:
-    """The pairs that studies compare, and of every curve its last point minus the first and the one before it."""
-    spans = differences[differences["what"] == "span"]
-    curves = spans.groupby(["study", "dataset", "category", "metric", "series"], sort=False)
-    ours = pd.concat([differences[differences["what"] == "pair"], curves.nth([0, -1])])
-    metrics = list(dict.fromkeys(ours["metric"]))
-    cells: dict[str, dict[str, str]] = {}
-    bold = set()
-    for row in ours.itertuples():
-        what = (f"{row.series} minus {row.other_series}" if row.what == "pair" else
-                f"{row.series}, {plain(row.x)} minus {plain(row.other_x)}")
-        name = f"{row.study}: {row.dataset}/{row.category}, {what}"
-        cells.setdefault(name, {})[row.metric] = interval(*(getattr(row, end) for end in ENDS))
-        if row.difference_low > 0:
-            bold.add((name, ("", metric(row.metric))))
-    frame = frame_of({name: [one.get(key, DASH) for key in metrics] for name, one in cells.items()},
-                     [("", metric(key)) for key in metrics], "study: dataset, difference")
-    return Table("Differences within the studies", frame, bold=bold)
 
 
 def tables(ablation: Ablation, rows: pd.DataFrame) -> list[Table]:
@@ -76,42 +57,22 @@ def _table(ablation: Ablation, key: tuple[str, str, str], rows: pd.DataFrame) ->
     study, pair, reasons = ablation.studies[key[0]], key[1:], missing(ablation)
     rows = rows[rows["metric"].isin(study["metrics"])].assign(label=labels(rows))
     rows = rows.assign(value=[spread(row.mean, row.ci_low, row.ci_high) for row in rows.itertuples()],
-                       against=[interval(*(getattr(row, end) for end in ENDS)) for row in rows.itertuples()])
+                       against=[interval(row.difference, row.difference_low, row.difference_high)
+                                for row in rows.itertuples()])
     variants = rows.drop_duplicates("label").set_index("label")
     cells = rows.drop_duplicates(["label", "metric"]).pivot(index="label", columns="metric")
     cells = cells[["value", "against"]].reindex(variants.index).fillna(DASH)
-    # A metric that no variant has (of maps, without masks), or a cost that all share, needs no column.
+    # A metric that no variant has (of maps, without masks) needs no column.
     have = [name for name in study["metrics"] if rows.loc[rows["metric"] == name, "mean"].notna().any()]
     contest = contested(rows, ablation.studies).dropna(subset="difference")
-    parts = {("", metric(name)): cells["value", name] for name in have}
-    parts |= {(AGAINST, metric(name)): cells["against", name] for name in have if name in set(contest["metric"])}
-    parts |= {head: variants[name].map(rounded if name == "training_s" else plain, na_action="ignore").fillna(DASH)
-              for name, head in COSTS.items() if variants[name].nunique() > 1}
-    if variants["chosen"].any():
-        parts["", "chosen"] = variants["chosen"].map(_chosen)
+    parts = {("", named(name)): cells["value", name] for name in have}
+    parts |= {(AGAINST, named(name)): cells["against", name] for name in have if name in set(contest["metric"])}
     frame = pd.DataFrame(parts).astype(object).rename_axis(index=f"series, {study['x']}" if study["x"] else "variant")
-    bold = {(row.label, (AGAINST, metric(row.metric))) for row in contest.query("difference_low > 0").itertuples()}
+    bold = {(row.label, (AGAINST, named(row.metric))) for row in contest.query("difference_low > 0").itertuples()}
     missed = {label: reasons[*pair, name] for label, name in variants["variant"].items() if (*pair, name) in reasons}
     results = ablation.results[pair]
     alone = ablation.literal not in results.run.methods or contest.empty and (*pair, ablation.literal) in reasons
-    return Table(f"{study['title']}: {'/'.join(pair)}", frame, _caption(results), [NO_LITERAL] * alone, bold, missed)
-
-
-def _caption(results: Results) -> list[str]:
-    """What the numbers are of."""
-    if results.records.empty:
-        return []
-    normal, anomalous = results.records[["n_test_normal", "n_test_anomalous"]].iloc[0]
-    return [f"{count(normal + anomalous, 'test image')}, {anomalous} of them anomalous; "
-            f"{count(len(results.run.seeds), 'training seed')}."]
-
-
-def _chosen(text: str) -> str:
-    """What the seeds chose without labels: t = 50; seeds that differ behind one another."""
-    every = [", ".join(f"{name} = {value}" for name, value in one.items()) for one in json.loads(text or "[]")]
-    return "; ".join(dict.fromkeys(filter(None, every))) or DASH
-
-
-def _numbers(text: str) -> str:
-    """A JSON list of numbers as text."""
-    return ", ".join(map(plain, dict.fromkeys(json.loads(text)))) if isinstance(text, str) and text else DASH
+    caption = [f"{count(one.n_test_normal + one.n_test_anomalous, 'test image')}, {one.n_test_anomalous} of them "
+               f"anomalous; {count(len(results.run.seeds), 'training seed')}."
+               for one in results.records.head(1).itertuples()]
+    return Table(f"{study['title']}: {'/'.join(pair)}", frame, caption, [NO_LITERAL] * alone, bold, missed)

@@ -8,15 +8,14 @@ holds what another training would change, none is corrected for the number of co
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations
+from dataclasses import replace
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
 
 from radar.evaluation import statistics
-from radar.evaluation.bootstrap import interval
-from radar.report.load import KEY, Pair, Results, Sample, Seeds
+from radar.report.load import KEY, Estimate, Pair, Results, Seeds
 
 METRICS = (
     "image_auroc", "image_ap", "image_f1_max_oracle",
@@ -27,27 +26,19 @@ METRICS = (
 FALSE_POSITIVE_RATES = ("false_positive_rate_measured", "own_false_positive_rate")  # a promise, not a contest
 RANKED = ("image_auroc", "f1", "pixel_aupro")
 ANSWERED = "image_auroc"
+# how the records of categories become that of their mean
+SUMMED = {"n_calibration": "min", "calibration_too_small": "max", "false_positive_rate": "max", "threshold": "mean",
+          **dict.fromkeys(("n_test_normal", "n_test_anomalous", "n_test_unlabelled"), "sum"),
+          **dict.fromkeys(("commit", "dirty", "scores_sha256"), "first")}
 FROM_CD = 5  # methods from which on ranks are compared by the critical difference; below, pair by pair
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A number, and draws [D] of it; None = no interval is known."""
-
-    value: float
-    draws: np.ndarray | None
-
-    def ends(self, level: float = 0.95) -> tuple[float, float]:
-        """Its percentile interval; (NaN, NaN) if unknown."""
-        return (math.nan, math.nan) if self.draws is None else interval(self.draws, level)
-
-
-def over_seeds(samples: Iterable[Sample]) -> Estimate:
-    """The mean over seeds, draw by draw: they are paired."""
+def over_seeds(samples: Iterable[Estimate]) -> Estimate:
+    """The mean over seeds, draw by draw: they are paired. NaN without any."""
     samples = list(samples)
     draws = [one.draws for one in samples if one.draws is not None]
-    return Estimate(float(np.mean([one.value for one in samples])),
-                    np.mean(draws, axis=0) if len(draws) == len(samples) else None)
+    return Estimate(float(np.mean([one.value for one in samples])) if samples else math.nan,
+                    np.mean(draws, axis=0) if samples and len(draws) == len(samples) else None)
 
 
 def contrast(ours: Seeds, theirs: Seeds) -> tuple[Estimate, int] | None:
@@ -60,51 +51,49 @@ def contrast(ours: Seeds, theirs: Seeds) -> tuple[Estimate, int] | None:
     return Estimate(first.value - second.value, draws), len(seeds)
 
 
-def ordered(metrics: Iterable[str]) -> list[str]:
-    """Metrics in the order of METRICS, others behind them."""
-    metrics = list(metrics)
-    return [*(name for name in METRICS if name in metrics), *(name for name in metrics if name not in METRICS)]
+def average(parts: Sequence[Estimate]) -> Estimate:
+    """The mean of numbers of different images, or of different moments.
+
+    Their draws are independent; they come from one seed, and are shuffled by the part's place, so that equal numbers of
+    images do not make them move together.
+    """
+    value = float(np.mean([part.value for part in parts]))
+    draws = [part.draws for part in parts if part.draws is not None]
+    if len(draws) < len(parts) or len(parts) == 1:
+        return Estimate(value, draws[0] if draws and len(parts) == 1 else None)
+    size = min(map(len, draws))
+    return Estimate(value, np.mean([np.random.default_rng(place).permutation(one[:size])
+                                    for place, one in enumerate(draws)], axis=0))
+
+
+def by_dataset(pairs: Iterable[Pair]) -> dict[str, list[Pair]]:
+    """The categories of each dataset: {"printed/all": [...], "visa, mean of 12": [...]}."""
+    groups: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        groups.setdefault(pair[0], []).append(pair)
+    return {"/".join(group[0]) if len(group) == 1 else f"{dataset}, mean of {len(group)}": group
+            for dataset, group in groups.items()}
 
 
 def category_means(results: Results) -> Results:
     """Every dataset of several categories as one, "mean of N": each metric's mean over them; the others are left out.
 
-    Only of methods and seeds that have all the categories. Categories have other images, so their draws are
-    independent; they come from one seed, and are shuffled, by the category's place and alike for all methods, so that
-    equal numbers of images do not make them move together.
+    Only of methods and seeds that have all the categories.
     """
-    groups: dict[str, list[Pair]] = {}
-    for pair in results.samples:
-        groups.setdefault(pair[0], []).append(pair)
     samples: dict[Pair, dict[str, dict[str, Seeds]]] = {}
-    records = []
-    for dataset, pairs in groups.items():
+    records = [results.records[:0]]
+    for pairs in by_dataset(results.samples).values():
         if len(pairs) < 2:
             continue
-        mean = (dataset, f"mean of {len(pairs)}")
-        parts = [results.samples[pair] for pair in pairs]
-        samples[mean] = {metric: {} for metric in parts[0]}
-        for metric, methods in parts[0].items():
-            for method, seeds in methods.items():
-                common = [seed for seed in seeds if all(seed in one.get(metric, {}).get(method, {}) for one in parts)]
-                samples[mean][metric][method] = {
-                    seed: _mean_sample([one[metric][method][seed] for one in parts]) for seed in common}
-        ours = results.records[results.records["dataset"] == dataset]
-        rules = {"n_calibration": "min", "calibration_too_small": "max", "false_positive_rate": "max",
-                 "threshold": "mean", **dict.fromkeys(("n_test_normal", "n_test_anomalous", "n_test_unlabelled"), "sum"),
-                 **dict.fromkeys(("commit", "dirty", "scores_sha256"), "first")}
-        records.append(ours.groupby(["dataset", "method", "seed"], sort=False).agg(rules).reset_index().assign(
+        mean, parts = (pairs[0][0], f"mean of {len(pairs)}"), [results.samples[pair] for pair in pairs]
+        samples[mean] = {metric: {method: {
+            seed: average([one[metric][method][seed] for one in parts]) for seed in seeds
+            if all(seed in one.get(metric, {}).get(method, {}) for one in parts)}
+            for method, seeds in methods.items()} for metric, methods in parts[0].items()}
+        ours = results.records[results.records["dataset"] == mean[0]]
+        records.append(ours.groupby(["dataset", "method", "seed"], sort=False).agg(SUMMED).reset_index().assign(
             category=mean[1]))
-    return replace(results, samples=samples, records=pd.concat([results.records[:0], *records])[
-        results.records.columns])
-
-
-def _mean_sample(parts: Sequence[Sample]) -> Sample:
-    value = float(np.mean([part.value for part in parts]))
-    if any(part.draws is None for part in parts):
-        return Sample(value)
-    return Sample(value, np.mean([np.random.default_rng(place).permutation(part.draws)
-                                  for place, part in enumerate(parts)], axis=0))
+    return replace(results, samples=samples, records=pd.concat(records)[results.records.columns])
 
 
 # Accuracy
@@ -118,19 +107,20 @@ def main_table(results: Results) -> pd.DataFrame:
     """
     rows = []
     for part in (category_means(results), results):
+        normal = part.records.set_index([*KEY, "seed"])["n_test_normal"]
         for pair, metrics in part.samples.items():
-            ours = part.records[(part.records["dataset"] == pair[0]) & (part.records["category"] == pair[1])]
-            for method in dict.fromkeys(name for methods in metrics.values() for name in methods):
-                for metric in ordered(name for name in metrics if method in metrics[name]):
-                    seeds = metrics[metric][method]
-                    found = over_seeds(seeds.values()) if seeds else Estimate(math.nan, None)
-                    ends = found.ends()
-                    if metric in FALSE_POSITIVE_RATES and seeds:
-                        rows_of = ours[(ours["method"] == method) & ours["seed"].isin(seeds.keys())]
-                        ends = rate_interval(found.value, int(rows_of["n_test_normal"].min()))
-                    rows.append((*pair, method, metric, found.value, *ends, len(seeds)))
+            methods = dict.fromkeys(name for methods in metrics.values() for name in methods)
+            order = [*(name for name in METRICS if name in metrics), *(name for name in metrics if name not in METRICS)]
+            for method, metric in product(methods, order):
+                if (seeds := metrics[metric].get(method)) is None:
+                    continue
+                found = over_seeds(seeds.values())
+                ends = found.ends()
+                if metric in FALSE_POSITIVE_RATES and seeds:
+                    ends = rate_interval(found.value, min(int(normal[(*pair, method, seed)]) for seed in seeds))
+                rows.append((*pair, method, metric, found.value, *ends, len(seeds)))
     return pd.DataFrame(rows, columns=[*KEY, "metric", "mean", "ci_low", "ci_high", "n_seeds"]).astype(
-        {"mean": float, "ci_low": float, "ci_high": float})
+        dict.fromkeys(("mean", "ci_low", "ci_high"), float))
 
 
 def rate_interval(rate: float, n: int) -> tuple[float, float]:
@@ -268,7 +258,7 @@ def units(results: Results) -> Results:
     """Every dataset once: by the mean over its categories where it has several of them."""
     means = category_means(results)
     averaged = {pair[0] for pair in means.samples}
-    return replace(results, samples=means.samples | {
+    return replace(results, records=pd.concat([means.records, results.records]), samples=means.samples | {
         pair: metrics for pair, metrics in results.samples.items() if pair[0] not in averaged})
 
 
@@ -279,28 +269,25 @@ def answers(results: Results) -> pd.DataFrame:
     Of each family the method with the best image AUROC of the dataset, both picked on its test images; RADAR as its
     paper has it against the best of all others. latency_ratio: ours over theirs, NaN where one was not timed.
     """
-    families = {name: method.get("family") for name, method in results.run.methods.items()}
+    def best(methods: Mapping[str, Seeds]) -> str | None:
+        return max(methods, key=lambda name: over_seeds(methods[name].values()).value, default=None)
+
+    families, once = {name: method.get("family") for name, method in results.run.methods.items()}, units(results)
+    images = once.records[["n_test_normal", "n_test_anomalous"]].sum(axis=1)
+    tested = images.groupby([once.records["dataset"], once.records["category"]]).max()
     rows = []
-    for pair, metrics in units(results).samples.items():
+    for pair, metrics in once.samples.items():
         methods = {name: seeds for name, seeds in metrics.get(ANSWERED, {}).items() if seeds}
-        counted = results.records[results.records["dataset"] == pair[0]].drop_duplicates("category")
-        if not pair[1].startswith("mean of "):
-            counted = counted[counted["category"] == pair[1]]
         for question, (first, second) in QUESTIONS.items():
-            ours = _best({name: one for name, one in methods.items() if first in (families[name], name)})
-            theirs = _best({name: one for name, one in methods.items()
-                            if (families[name] == second if second else name != first)})
-            found = contrast(methods[ours], methods[theirs]) if ours and theirs else None
-            if found:
+            ours = best({name: one for name, one in methods.items() if first in (families[name], name)})
+            theirs = best({name: one for name, one in methods.items()
+                           if (families[name] == second if second else name != first)})
+            if ours and theirs and (found := contrast(methods[ours], methods[theirs])):
                 ratio = latency(results.timing, pair, ours) / latency(results.timing, pair, theirs)
-                rows.append((question, *pair, ours, theirs, found[0].value, *found[0].ends(), ratio,
-                             int(counted[["n_test_normal", "n_test_anomalous"]].to_numpy().sum()), found[1]))
+                rows.append((question, *pair, ours, theirs, found[0].value, *found[0].ends(), ratio, int(tested[pair]),
+                             found[1]))
     return pd.DataFrame(rows, columns=["question", "dataset", "category", "ours", "theirs", "difference", "ci_low",
                                        "ci_high", "latency_ratio", "n_test", "n_seeds"])
-
-
-def _best(methods: Mapping[str, Seeds]) -> str | None:
-    return max(methods, key=lambda name: over_seeds(methods[name].values()).value, default=None)
 
 
 def nested_means(main: pd.DataFrame) -> dict:

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -18,7 +19,6 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ FAMILIES = {  # family of run.json: what it is called, its colour
 MARKERS, LINES = "osD^vPX<>p", ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 NEUTRAL = ("#000000", "#56B4E9", "#E69F00", "#999999", "#F0E442")  # for what is no method
 COLUMN, WIDTH = 3.4, 7.0  # of journals in two columns, whose text is at least so wide
-STYLE = {
+STYLE: dict[Any, Any] = {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"} | {
     "font.family": "DejaVu Sans", "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "xtick.labelsize": 7,
     "ytick.labelsize": 7, "legend.fontsize": 7, "legend.frameon": False, "axes.spines.top": False,
     "axes.spines.right": False, "axes.linewidth": 0.6, "axes.edgecolor": "#666666", "xtick.color": "#333333",
@@ -42,10 +42,8 @@ STYLE = {
     "lines.linewidth": 1.2, "lines.markersize": 5, "lines.markeredgewidth": 0.5, "pdf.fonttype": 42, "figure.dpi": 200,
 }
 # Decorates what draws or saves, so that no setting of the caller's matters.
-styled = matplotlib.rc_context(
-    {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"} | STYLE)
+styled = matplotlib.rc_context(STYLE)
 NEAR = 9  # points; a label so near its marker needs no line to it
-ORDERS = 10  # in which labels are placed
 ANGLES = np.linspace(0, 2 * np.pi, 24, endpoint=False)
 REACH = np.repeat([6, NEAR, 13, 18, 24, 32, 42, 54, 68, 84], len(ANGLES))[:, None]  # points from marker to label
 AWAY = np.tile(np.c_[np.cos(ANGLES), np.sin(ANGLES)], (len(REACH) // len(ANGLES), 1))
@@ -60,11 +58,6 @@ class Style:
     colour: str
     marker: str
     line: str | tuple
-
-    def key(self, **options) -> Line2D:
-        """Its entry in a legend."""
-        return Line2D([], [], color=self.colour, marker=self.marker, linestyle=self.line, markeredgecolor="white",
-                      label=self.label, **options)
 
 
 def style_of(run: Run) -> dict[str, Style]:
@@ -83,6 +76,8 @@ def save(figure: Figure, stem: Path, command: str) -> None:
     """Write `stem`.png (200 dpi) and `stem`.pdf with the command that makes them; the same figure, the same bytes."""
     about = {"png": {"Software": None, "Description": f"Made by {command}"},
              "pdf": {"CreationDate": None, "Creator": None, "Producer": None, "Subject": f"Made by {command}"}}
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # once is enough, and both files are alike
     for suffix, metadata in about.items():
         with atomic(stem.with_name(f"{stem.name}.{suffix}")) as temporary:
             figure.savefig(temporary, metadata=metadata)
@@ -153,20 +148,31 @@ def name_rows(ax: Axes, labels: Sequence[str]) -> None:
     ax.grid(False, axis="y")
 
 
+def name_columns(ax: Axes, names: Sequence[Style | str], inches: float = 0) -> None:
+    """A name above each column of width 1, of a method in its colour; level if a column is `inches` wide, enough."""
+    level = inches > 0.8
+    labels = [one.label if isinstance(one, Style) else one for one in names]
+    ax.xaxis.tick_top()
+    ax.set_xticks(np.arange(len(labels)) + 0.5, [textwrap.fill(one, 14) if level else one for one in labels],
+                  rotation=0 if level else 40, ha="center" if level else "left", rotation_mode="anchor")
+    for text, one in zip(ax.get_xticklabels(), names, strict=True):
+        text.set_color(one.colour if isinstance(one, Style) else "black")
+
+
 # Labels beside points
 
 
-def name_points(ax: Axes, points: NDArray, ends: NDArray, labels: list[str], colours: list[str]) -> None:
-    """Label points [N, 2], whose vertical bars reach over `ends` [N, 2]; with a thin line to those not near.
+def name_points(ax: Axes, points: NDArray, ends: NDArray, styles: Sequence[Style]) -> None:
+    """Name the methods of points [N, 2] with bars up and down to `ends` [N, 2]; with a thin line to those not near.
 
     The figure's layout must stand (draw_without_rendering), and stays as it is.
     """
     scale = 72 / ax.figure.dpi  # all in points
     halo = [withStroke(linewidth=1.5, foreground="white")]
-    texts = [ax.annotate(label, tuple(point), (0, 0), textcoords="offset points", fontsize=7, color=colour, ha="center",
-                         va="center", annotation_clip=False, path_effects=halo,
-                         arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": colour, "shrinkA": 0, "shrinkB": 3})
-             for point, label, colour in zip(points, labels, colours, strict=True)]
+    texts = [ax.annotate(one.label, tuple(point), (0, 0), textcoords="offset points", fontsize=7, color=one.colour,
+                         ha="center", va="center", annotation_clip=False, path_effects=halo, arrowprops={
+                             "arrowstyle": "-", "linewidth": 0.5, "color": one.colour, "shrinkA": 0, "shrinkB": 3})
+             for point, one in zip(points, styles, strict=True)]
     sizes = np.array([Text.get_window_extent(text).size for text in texts]) * scale
     anchors, low, high = (ax.transData.transform(np.c_[points[:, 0], y]) * scale for y in (points[:, 1], *ends.T))
     frame = np.array([*ax.bbox.min, *ax.bbox.max]) * scale
@@ -181,35 +187,24 @@ def name_points(ax: Axes, points: NDArray, ends: NDArray, labels: list[str], col
 def spread(anchors: NDArray, sizes: NDArray, bars: NDArray, frame: NDArray) -> NDArray:
     """Offsets [N, 2] of the centres of labels of `sizes` [N, 2] from their `anchors` [N, 2]: near them, and apart.
 
-    Greedy, then each again among all the others, until nothing moves; the best of several orders. No label leaves the
-    frame (x0, y0, x1, y1) or lies over a label, a marker or a line where there is another place; over `bars` [N, 4] if
-    it must.
+    Greedy, where it is most crowded first. No label leaves the frame (x0, y0, x1, y1) or lies over a label, a marker
+    or a line where there is another place; over `bars` [N, 4] if it must.
     """
-    n, best, offsets = len(anchors), np.inf, np.zeros((len(anchors), 2))
-    marks = np.c_[anchors - 5, anchors + 5]
-    for seed in range(ORDERS):
-        boxes, lines = np.full((n, 4), np.inf), np.full((n, ALONG.size // len(REACH), 4), np.inf)
-        places, costs = np.full(n, -1), np.zeros(n)
-        for _ in range(6):
-            before = places.copy()
-            for i in np.random.default_rng(seed).permutation(n):
-                shift, others = AWAY * (REACH + sizes[i] / 2), np.arange(n) != i
-                found = np.tile(anchors[i] + shift, 2) + np.r_[-sizes[i] / 2 - 0.5, sizes[i] / 2 + 0.5]
-                steps = np.tile(anchors[i] + shift[:, None] * ALONG, 2) + [-0.7, -0.7, 0.7, 0.7]
-                outside = np.maximum(np.c_[frame[:2] - found[:, :2], found[:, 2:] - frame[2:]], 0).sum(1)
-                crossed = _covered(steps.reshape(-1, 4), np.r_[boxes[others], marks[others]]).reshape(len(shift), -1)
-                cost = (REACH[:, 0] + 1000 * outside + 20 * crossed.sum(1) + 50 * _covered(found, boxes[others])
-                        + 20 * _covered(found, np.r_[marks, lines[others].reshape(-1, 4)]) + _covered(found, bars))
-                places[i], costs[i] = cost.argmin(), cost.min()
-                boxes[i], lines[i] = found[places[i]], steps[places[i]]
-            if (places == before).all():
-                break
-        if costs.sum() < best:
-            best, offsets = costs.sum(), AWAY[places] * (REACH[places] + sizes / 2)
+    offsets, taken = np.zeros((len(anchors), 2)), np.c_[anchors - 5, anchors + 5]
+    crowd = np.exp(-np.linalg.norm(anchors[:, None] - anchors, axis=-1) / 40).sum(1)
+    for i in np.argsort(-crowd, kind="stable"):
+        shift = AWAY * (REACH + sizes[i] / 2)
+        boxes = np.tile(anchors[i] + shift, 2) + np.r_[-sizes[i] / 2 - 0.5, sizes[i] / 2 + 0.5]
+        lines = np.tile(anchors[i] + shift[:, None] * ALONG, 2) + [-0.7, -0.7, 0.7, 0.7]
+        outside = np.maximum(np.c_[frame[:2] - boxes[:, :2], boxes[:, 2:] - frame[2:]], 0).sum(1)
+        crossed = _covered(lines.reshape(-1, 4), np.delete(taken, i, axis=0)).reshape(len(shift), -1).sum(1)
+        best = np.argmin(REACH[:, 0] + 1000 * outside + 20 * crossed + 20 * _covered(boxes, taken)
+                         + _covered(boxes, bars))
+        taken, offsets[i] = np.r_[taken, boxes[[best]], lines[best]], shift[best]
     return offsets
 
 
 def _covered(boxes: NDArray, others: NDArray) -> NDArray:
-    """The area [K] of every box (x0, y0, x1, y1) [K, 4] that others [M, 4] cover; inf = not there."""
+    """The area [K] of every box (x0, y0, x1, y1) [K, 4] that others [M, 4] cover."""
     sides = np.minimum(boxes[:, None, 2:], others[None, :, 2:]) - np.maximum(boxes[:, None, :2], others[None, :, :2])
-    return np.nan_to_num(sides, neginf=0).clip(0).prod(2).sum(1)
+    return sides.clip(0).prod(2).sum(1)

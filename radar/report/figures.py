@@ -22,6 +22,7 @@ from radar.report.drawing import (
     absent,
     entitle,
     log_axis,
+    name_columns,
     name_points,
     name_rows,
     of,
@@ -31,10 +32,10 @@ from radar.report.drawing import (
     styled,
 )
 from radar.report.load import KEY, InputError, Run, read_csv
+from radar.report.tables import NAMES
 
 PARTS = {"tiling_ms": "tiling", "features_ms": "frozen features", "noise_predictor_ms": "noise predictor",
          "other_network_ms": "other network", "rest_ms": "scoring and the rest"}
-METRICS = {"image_auroc": "image AUROC", "pixel_aupro": "AUPRO", "f1": "F1"}
 
 
 @styled
@@ -46,15 +47,19 @@ def accuracy_latency(run: Run, main: pd.DataFrame, timing: pd.DataFrame) -> Figu
     styles, known = style_of(run), main[main["metric"] == "image_auroc"].dropna(subset="mean")
     means = known["category"].str.startswith("mean of ")
     known = known[means | ~known["dataset"].isin(known[means]["dataset"])]
-    points = known.assign(latency=[compare.latency(timing, (row.dataset, row.category), row.method)
-                                   for row in known.itertuples()]).dropna(subset="latency")
+    points = known.assign(
+        latency=[compare.latency(timing, (row.dataset, row.category), row.method) for row in known.itertuples()],
+        ci_low=known["ci_low"].fillna(known["mean"]), ci_high=known["ci_high"].fillna(known["mean"]),
+    ).dropna(subset="latency")
     pairs, others = pairs_of(points), [pair for pair in run.pairs if pair[0] not in set(known["dataset"])]
     figure, [axes] = panels(pairs, 3.1, most=3, sharex=True, sharey=True)
     for ax, pair in zip(axes, pairs, strict=True):
         ax.axhline(0.5, color="#999999", linewidth=0.7, linestyle=(0, (1, 2)), zorder=1)
-        for row in of(points, pair).itertuples():
-            style, ends = styles[row.method], np.abs(np.nan_to_num([[row.ci_low - row.mean], [row.ci_high - row.mean]]))
-            ax.errorbar(row.latency, row.mean, yerr=ends, color=style.colour, marker=style.marker, markersize=6,
+        ours = of(points, pair)
+        ends = ours[["ci_low", "ci_high"]].sub(ours["mean"], axis=0).abs().to_numpy()
+        for row, end in zip(ours.itertuples(), ends, strict=True):
+            style = styles[row.method]
+            ax.errorbar(row.latency, row.mean, yerr=end[:, None], color=style.colour, marker=style.marker, markersize=6,
                         markeredgecolor="white", elinewidth=0.9, alpha=0.95)
         ax.set(xlabel="latency [ms per image]", ylabel="image AUROC" if ax is axes[0] else "", xscale="log", xlim=(
             points["latency"].min() / 2.5, points["latency"].max() * 2.5))
@@ -68,9 +73,8 @@ def accuracy_latency(run: Run, main: pd.DataFrame, timing: pd.DataFrame) -> Figu
     figure.draw_without_rendering()  # now the layout stands, and labels can be placed in it
     for ax, pair in zip(axes, pairs, strict=True):
         ours = of(points, pair)
-        ends = ours[["ci_low", "ci_high"]].apply(lambda end, ours=ours: end.fillna(ours["mean"])).to_numpy()
-        name_points(ax, ours[["latency", "mean"]].to_numpy(), ends, [styles[name].label for name in ours["method"]],
-                    [styles[name].colour for name in ours["method"]])
+        name_points(ax, ours[["latency", "mean"]].to_numpy(), ours[["ci_low", "ci_high"]].to_numpy(),
+                    [styles[name] for name in ours["method"]])
     return figure
 
 
@@ -154,7 +158,8 @@ def roc(run: Run, main: pd.DataFrame, results: pd.DataFrame, partial: bool = Fal
     rates = format.span(promised, format.percent)
     return entitle(figure, ["Mean over seeds. Marker: at the calibrated threshold; dotted: the false-positive rate "
                             f"that it promises, {rates}.", *absent(run, run.pairs, curves)],
-                   [one.key() for one in styles.values()])
+                   [Line2D([], [], color=one.colour, marker=one.marker, linestyle=one.line, markeredgecolor="white",
+                           label=one.label) for one in styles.values()])
 
 
 def recall_table(defects: pd.DataFrame, most: int = 5) -> pd.DataFrame:
@@ -190,11 +195,7 @@ def recall(run: Run, defects: pd.DataFrame) -> Figure:
         ax.set_title("/".join(pair), loc="left", weight="bold")
         ax.tick_params(length=0, labelrotation=0)
     for ax in figure.axes[:1]:
-        ax.xaxis.tick_top()
-        ax.set_xticks(np.arange(len(styles)) + 0.5, [one.label for one in styles.values()], rotation=40, ha="left",
-                      rotation_mode="anchor")
-        for text, style in zip(ax.get_xticklabels(), styles.values(), strict=True):
-            text.set_color(style.colour)
+        name_columns(ax, list(styles.values()))
         figure.colorbar(ax.collections[0], ax=figure.axes, fraction=0.02, pad=0.01, label="recall", ticks=[0, 0.5, 1])
     return entitle(figure, ["Share of images detected at the calibrated threshold, all seeds together. Behind a "
                             "defect: its severity, and (how many images).", *absent(run, run.pairs, defects)])
@@ -218,7 +219,7 @@ def seeds(run: Run, results: pd.DataFrame, statistics: pd.DataFrame) -> Figure:
         ax.scatter(values["value"], values["method"].map(place), 70, marker="|", linewidth=1,
                    color=[styles[name].colour for name in values["method"]])
         everything = results.loc[results["metric"] == metric, "value"]
-        ax.set(xlim=(everything.min() - 0.05, everything.max() + 0.05), xlabel=METRICS[metric])
+        ax.set(xlim=(everything.min() - 0.05, everything.max() + 0.05), xlabel=NAMES[metric])
         ax.xaxis.set_major_locator(ticker.MaxNLocator(4))
         name_rows(ax, labels)
     return entitle(figure, ["Strokes: every seed. Markers and bars: their mean and its 95 % t-interval, for other "
@@ -245,7 +246,7 @@ def ranks(run: Run, ranks: pd.DataFrame) -> Figure:
             marker_props={"clip_on": False})
         test = (f"CD {format.rounded(first['critical_difference'])}, p of Friedman's test "
                 f"{format.p_value(first['friedman_p'])}" if tested else "too few of them, or of methods, for a test")
-        ax.set_title(f"{METRICS[metric]}: {format.count(int(first['n_blocks']), 'dataset')}, {test}", loc="left")
+        ax.set_title(f"{NAMES[metric]}: {format.count(int(first['n_blocks']), 'dataset')}, {test}", loc="left")
         ax.grid(False)
     return entitle(figure, ["Mean rank over datasets and categories, 1 = best. A thick bar joins methods whose ranks "
                             "differ by no more than the critical difference (CD), where there is one."])

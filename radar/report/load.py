@@ -5,24 +5,28 @@ seeds, and the folder of each trained method. Nothing is computed here.
 """
 
 import json
+import math
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from radar.evaluation.bootstrap import interval
 from radar.files import last_line, sha256
 
 Pair = tuple[str, str]  # dataset, category
 KEY = ["dataset", "category", "method"]
-# Text and lists of timing.json, which are no numbers of the tidy frame.
+# text and lists of timing.json, which are no numbers of the tidy frame
 TIMING_TEXT = ("ratio_to", "image_shape", "images_per_s_by_batch", "latency_ms", "latency_round")
-
-
 DESCRIPTION = ("config", "changed", "datasets", "methods", "networks", "seeds")
+RECORD = ["threshold", "false_positive_rate", "n_calibration", "calibration_too_small", "n_test_normal",
+          "n_test_anomalous", "n_test_unlabelled"]
+MAKE, AGAIN = "make it with snakemake --cores all", "delete it and run snakemake --cores all"
 
 
 class InputError(Exception):
@@ -72,25 +76,31 @@ class Run:
 def read_run(folder: Path) -> Run:
     """The description of a run. Raises InputError."""
     content = read_json(folder / "run.json", ("run", *DESCRIPTION))
-    return Run(Path(folder), content["run"], *(content[name] for name in DESCRIPTION), Path(folder).parent.parent)
+    return Run(folder=Path(folder), name=content["run"], results=Path(folder).parent.parent,
+               **{name: content[name] for name in DESCRIPTION})
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A metric of one training on one test set, and draws [D] of it over resampled test images; None = unknown."""
+class Estimate:
+    """A number, and draws [D] of it; None = no interval is known."""
 
     value: float
     draws: np.ndarray | None = None
 
+    def ends(self, level: float = 0.95) -> tuple[float, float]:
+        """Its percentile interval; (NaN, NaN) if unknown."""
+        return (math.nan, math.nan) if self.draws is None else interval(self.draws, level)
 
-Seeds = dict[int, Sample]  # by seed
+
+Seeds = dict[int, Estimate]  # of one training each
 
 
 @dataclass
 class Results:
     """Everything that a run left.
 
-    samples: (dataset, category) -> metric -> method -> seed -> Sample, of what applies; a metric that applies to no
+    samples: (dataset, category) -> metric -> method -> seed -> Estimate, its draws over
+    resampled test images, of what applies; a metric that applies to no
     seed of a method is an empty dict. records: a row per trained method and seed with what its evaluation tells beside
     metrics. defects: images of each kind and severity that were found. timing: a row per timed method. missing: what is
     not there, and why.
@@ -116,10 +126,6 @@ class Results:
         return table.assign(value=pd.to_numeric(table["value"], errors="coerce")).dropna(subset="value")
 
 
-RECORD = ["threshold", "false_positive_rate", "n_calibration", "calibration_too_small", "n_test_normal",
-          "n_test_anomalous", "n_test_unlabelled"]
-
-
 def load(run: Run, partial: bool = False, timed: bool = True) -> Results:
     """Read metrics.json and bootstrap.npz of every method and seed, and the timing of a `timed` run.
 
@@ -135,7 +141,7 @@ def load(run: Run, partial: bool = False, timed: bool = True) -> Results:
                 folder = run.place(pair, method, seed)
                 if reason := absent(folder / "metrics.json"):
                     if not partial:
-                        raise InputError(f"{folder / 'metrics.json'} is missing: make it with snakemake --cores all")
+                        raise InputError(f"{folder / 'metrics.json'} is missing: {MAKE}")
                     missing.append((*pair, method, f"seed {seed}: no metrics.json{reason}"))
                     continue
                 record = read_json(folder / "metrics.json", ("metrics", "by_defect", *RECORD))
@@ -143,12 +149,12 @@ def load(run: Run, partial: bool = False, timed: bool = True) -> Results:
                 for metric, value in record["metrics"].items():
                     seeds = samples[pair].setdefault(metric, {}).setdefault(method, {})
                     if value is not None:
-                        seeds[seed] = Sample(value, draws.get(metric))
+                        seeds[seed] = Estimate(value, draws.get(metric))
                 for name, array in draws.items():
                     size = array.size if size is None else size
                     if array.shape != (size,):
                         raise InputError(f"{folder / 'bootstrap.npz'} holds {array.shape} draws of {name}, other "
-                                         f"methods {size}: delete it and run snakemake --cores all")
+                                         f"methods {size}: {AGAIN}")
                 source = record.get("provenance") or {}
                 records.append((*pair, method, seed, *(record[name] for name in RECORD), source.get("commit"),
                                 bool(source.get("commit_dirty")), (source.get("inputs_sha256") or {}).get("scores")))
@@ -169,7 +175,7 @@ def _timing(run: Run, pairs: Sequence[Pair], partial: bool) -> tuple[pd.DataFram
         path = run.folder / "timing" / pair[0] / f"{pair[1]}.json"
         if not path.is_file():
             if not partial:
-                raise InputError(f"{path} is missing: make it with snakemake --cores all")
+                raise InputError(f"{path} is missing: {MAKE}")
             log = path.with_suffix(".log")
             why = f"; its log ends: {last_line(log)[:200]}" if log.is_file() else ", not started"
             missing += [(*pair, method, f"no timing{why}") for method in run.methods]
@@ -208,37 +214,39 @@ def absent(path: Path) -> str:
 # Files
 
 
+def _read(path: Path, kind: str, read: Callable[[], Any]) -> Any:
+    """What `read` gives. Raises InputError."""
+    try:
+        return read()
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: {MAKE}") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path} is not readable {kind} ({' '.join(str(error).split())}): {AGAIN}") from None
+
+
 def read_json(path: Path, keys: Iterable[str] = ()) -> dict:
     """A JSON object that has all of `keys`. Raises InputError."""
-    try:
-        record = json.loads(Path(path).read_text())
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: make it with snakemake --cores all") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not readable JSON ({error}): delete it and run snakemake --cores all") from None
-    gone = [key for key in keys if key not in record] if isinstance(record, dict) else list(keys)
-    if gone or not isinstance(record, dict):
-        raise InputError(f"{path} has no {', '.join(gone)}: delete it and run snakemake --cores all")
+    record = _read(path, "JSON", lambda: json.loads(Path(path).read_text()))
+    if not isinstance(record, dict):
+        raise InputError(f"{path} is no JSON object: {AGAIN}")
+    if gone := [key for key in keys if key not in record]:
+        raise InputError(f"{path} has no {', '.join(gone)}: {AGAIN}")
     return record
 
 
 def read_csv(path: Path, columns: Sequence[str] = (), **options) -> pd.DataFrame:
-    """A CSV file that has all of `columns`. Raises InputError."""
-    try:
-        table = pd.read_csv(path, **options)
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: make it with snakemake --cores all") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not readable CSV ({error}): delete it and run snakemake --cores all") from None
+    """A CSV file that has all of `columns`; those of KEY are text ("01"). Raises InputError."""
+    dtype = dict.fromkeys(KEY, "str") | options.pop("dtype", {})
+    table = _read(path, "CSV", lambda: pd.read_csv(path, dtype=dtype, **options))
     if gone := [column for column in columns if column not in table]:
-        raise InputError(f"{path} has no column {', '.join(gone)}: delete it and run snakemake --cores all")
+        raise InputError(f"{path} has no column {', '.join(gone)}: {AGAIN}")
     return table
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an .npz file. Raises InputError."""
-    try:
+    def arrays() -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             return {name: np.asarray(file[name], float) for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
-        raise InputError(f"{path} is not a readable .npz file: delete it and run snakemake --cores all") from None
+
+    return _read(path, "NumPy", arrays)

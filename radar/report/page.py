@@ -9,6 +9,7 @@ import math
 import re
 import textwrap
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,9 @@ from radar.report.pictures import figure_uri, thumbnail, worst
 from radar.report.table import Table, html
 
 OPEN = 4  # datasets up to which their parts are unfolded
-# Bytes of data URIs, so that the page stays under ten megabytes whatever is selected.
-BUDGET = {"maps": 2_500_000, "ablation": 1_500_000, "overviews": 1_500_000, "thumbnails": 3_000_000}
-# Datasets times methods up to which -> pictures of a kind of mistake, px of their longer side.
+# So that the page stays under ten megabytes: figures up to which they are WIDEST, more are smaller, down to NARROWEST;
+# datasets times methods up to which -> pictures of a kind of mistake, px of their longer side.
+FEW, WIDEST, NARROWEST = 12, 1400, 500
 PICTURES = {15: (6, 160), 60: (3, 128), 150: (2, 112), math.inf: (1, 96)}
 OVERVIEWS = ("accuracy_latency", "recall", "roc", "timing", "loss", "ranks", "seeds")
 TEXTS: dict[str, Any] = {"keep_default_na": False, "na_values": dict.fromkeys(("measured", "low", "high"), [""]),
@@ -91,19 +92,18 @@ def questions(answers: pd.DataFrame) -> dict[str, list[dict]]:
 
 
 def figures(folder: Path) -> dict[str, tuple[str, tuple[int, int]]]:
-    """The figures of the run that the page shows, name -> (data URI, (width, height)), each kind within its budget."""
-    kinds = {kind: sorted(folder.glob(f"{kind}_*.png")) for kind in ("maps", "ablation")}
-    kinds["overviews"] = [path for name in OVERVIEWS if (path := folder / f"{name}.png").is_file()]
-    return {path.stem: figure_uri(path, BUDGET[kind] // len(paths)) for kind, paths in kinds.items() for path in paths}
+    """The figures of the run that the page shows, name -> (data URI, (width, height))."""
+    paths = [path for path in sorted(folder.glob("*.png")) if path.stem.startswith(("maps_", "ablation_", *OVERVIEWS))]
+    width = max(NARROWEST, WIDEST * FEW // max(FEW, len(paths)))
+    return {path.stem: figure_uri(path, width) for path in paths}
 
 
 def pictured(run: Run, pair: Pair, method: str, rows: pd.DataFrame, side: int) -> list[dict]:
-    """Rows of path, mask, mask_from, ... with picture: (data URI, (width, height)) of image and map, of `side` px each;
-    None where a method's share of the budget is spent."""
+    """Rows of path, mask, mask_from, ... with picture: (data URI, (width, height)) of image and map, `side` px each."""
     place, name = run.place(pair, method, run.seeds[0]), "/".join(pair)
     record = read_json(place / "detector.json", ("map_threshold", "channels", "longest_side"))
     data, scale = Path(run.datasets[name]["data"]), read_scale(place / "maps.npz")
-    left, wanted, found = BUDGET["thumbnails"] // (len(run.pairs) * len(run.methods)), rows.set_index("path"), {}
+    wanted, found = rows.set_index("path"), {}
     for path, anomaly_map in read_maps(place / "maps.npz"):
         if path not in wanted.index:
             continue
@@ -113,9 +113,7 @@ def pictured(run: Run, pair: Pair, method: str, rows: pd.DataFrame, side: int) -
                 small = truth.convert("L").resize(anomaly_map.shape[::-1], Image.Resampling.NEAREST)
             mask = np.asarray(small) >= row["mask_from"]
         image = read_image(data / path, record["channels"], record["longest_side"])
-        one = thumbnail(image, anomaly_map.astype(np.float32) * scale, record["map_threshold"], mask, side)
-        left -= len(one[0])
-        found[path] = one if left >= 0 else None
+        found[path] = thumbnail(image, anomaly_map.astype(np.float32) * scale, record["map_threshold"], mask, side)
     return [row | {"picture": found.get(row["path"])} for row in rows.to_dict("records")]
 
 
@@ -132,7 +130,8 @@ def scored(run: Run, pair: Pair, method: str, manifest: pd.DataFrame) -> dict:
         found = pictured(run, pair, method, rows.assign(decision=(rows["score"] > threshold).astype(int)), side)
         return {kind: ours for kind in kinds if (ours := [row for row in found if row["kind"] == kind])}
     every = read_csv(place / "decisions.csv", ("file", "score", "threshold", "decision"))
-    first = every.rename(columns={"file": "path"}).merge(manifest, on="path").head(2 * most)
+    tested = manifest[manifest["split"] == "test"]  # without any label all are in training, too
+    first = every.rename(columns={"file": "path"}).merge(tested, on="path").head(2 * most)
     return {"file": place / "decisions.csv", "images": len(every), "anomalous": int(every["decision"].sum()),
             "first": pictured(run, pair, method, first, side)}
 
@@ -177,11 +176,10 @@ def module_text(reference: str) -> tuple[str, str]:
 
 def versions(run: Run) -> dict[str, list[str]]:
     """Commits and versions that the metrics.json of the run name; several where they differ."""
-    found: dict[str, dict[str, None]] = {"commit": {}}
-    for path in (run.place(pair, method, seed) / "metrics.json"
-                 for pair in run.pairs for method in run.methods for seed in run.seeds):
-        source = (read_json(path).get("provenance") if path.is_file() else None) or {}
-        commit = source.get("commit") and source["commit"] + " with local changes" * bool(source.get("commit_dirty"))
-        for name, version in {"commit": commit, "Python": source.get("python"), **source.get("versions", {})}.items():
-            found.setdefault(name, {}).update({version: None} if version else {})
-    return {name: list(values) for name, values in found.items()}
+    places = [run.place(*one) for one in product(run.pairs, run.methods, run.seeds)]
+    sources = [read_json(place / "metrics.json").get("provenance") or {}
+               for place in places if (place / "metrics.json").is_file()]
+    rows = [{"commit": one.get("commit") and one["commit"] + " with local changes" * bool(one.get("commit_dirty")),
+             "Python": one.get("python"), **one.get("versions", {})} for one in sources]
+    names = dict.fromkeys(["commit", *(name for row in rows for name in row)])
+    return {name: list(dict.fromkeys(row[name] for row in rows if row.get(name))) for name in names}

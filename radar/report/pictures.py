@@ -18,16 +18,16 @@ from radar.images.map_archive import read_maps, read_scale
 from radar.images.overlay import COLOURS, colour, edge, relative_to
 from radar.images.photos import read_image
 from radar.report import format
-from radar.report.drawing import WIDTH, entitle, style_of, styled
+from radar.report.drawing import WIDTH, entitle, name_columns, of, style_of, styled
 from radar.report.load import InputError, Pair, Run, read_csv
 
 OUTLINE = (0, 230, 230)
-GAP = 4  # px between pictures
+DOTS, GAP = 300, 4  # px of pictures per inch, and between them
 WORDS = {0: "normal", 1: "image\nlabel", -1: "no label"}  # where there is no mask
-WIDTHS = (1400, 1000, 700, 500)  # px of a figure on the page
 RULE = "the first normal test image, and of each defect the first of its middle severity, whatever methods say of it"
 COMMON, OWN = "all test maps of the method", "the map alone"  # what the range of a map's colours is taken from
 RANGE = (0.01, 0.995)  # its quantiles
+PIXELS = 20_000  # of a map, evenly spread, that these are taken from
 
 
 def chosen_images(manifest: pd.DataFrame, most: int = 9) -> pd.DataFrame:
@@ -44,6 +44,14 @@ def chosen_images(manifest: pd.DataFrame, most: int = 9) -> pd.DataFrame:
         middle = images[images["severity"] == values[(len(values) - 1) // 2]] if len(values) else images
         rows.append(middle.head(1))
     return pd.concat(rows[:most])
+
+
+def with_masks(run: Run) -> str:
+    """The first dataset whose anomalies have masks, or else the first."""
+    for name, dataset in run.datasets.items():
+        if dataset["labelled"] and read_csv(run.results / name / "manifest.csv", ("mask",))["mask"].notna().any():
+            return name
+    return next(iter(run.datasets))
 
 
 @dataclass(frozen=True)
@@ -65,29 +73,19 @@ def maps_of(file: Path, paths: Sequence[str]) -> Maps:
     """The maps of `paths` out of maps.npz, and the quantiles RANGE of all maps in it. Raises InputError."""
     if not file.is_file():
         raise InputError(f"{file} is missing: make it with snakemake --cores all")
-    wanted, shown, pixels = set(paths), {}, np.zeros(2**16, np.int64)
+    shown, pixels = {}, []
     try:
         scale = read_scale(file)
         for path, one in read_maps(file):
-            pixels += np.bincount(one.view(np.uint16).ravel(), minlength=2**16)  # a float16 has no more values
-            if path in wanted:
+            pixels.append(one.ravel()[:: one.size // PIXELS + 1].astype(np.float32) * scale)
+            if path in paths:
                 shown[path] = one.astype(np.float32) * scale
     except ValueError as error:
         raise InputError(f"{error}: delete it and run snakemake --cores all") from None
-    if missing := wanted - shown.keys():
+    if missing := set(paths) - shown.keys():
         raise InputError(f"{file} has no map of {min(missing)}: delete it and run snakemake --cores all")
-    values = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float64)
-    used = np.flatnonzero(pixels)
-    used = used[np.argsort(values[used])]
-    ends, last = np.cumsum(pixels[used]), pixels.sum() - 1
-
-    def quantile(share: float) -> float:  # as np.quantile does
-        before, after = (values[used[np.searchsorted(ends, place(share * last), side="right")]]
-                         for place in (np.floor, np.ceil))
-        return scale * (before + (after - before) * (share * last % 1))
-
-    low, high = map(quantile, RANGE)
-    return Maps({path: shown[path] for path in paths}, float(low), float(high) if high > low else float(low) + 1e-12)
+    low, high = np.quantile(np.concatenate(pixels), RANGE)
+    return Maps({path: shown[path] for path in paths}, float(low), float(high))
 
 
 def kind_of(row) -> str:
@@ -108,14 +106,12 @@ def truth(photo: NDArray, row, data: Path) -> NDArray:
     return out
 
 
-def stack(pictures: Sequence[NDArray], size: tuple[int, int], lines: int) -> NDArray:
+def column(pictures: Sequence[NDArray], size: tuple[int, int], lines: int) -> NDArray:
     """Pictures [h, w, 3] below each other, each within `size` (W, H) in proportion; more air after each `lines`."""
     cells = []
     for place, picture in enumerate(pictures, 1):
-        cell = Image.new("RGB", (size[0] + GAP, size[1] + GAP * (1 if place % lines else 4)), "white")
-        image = ImageOps.contain(Image.fromarray(picture), size)
-        cell.paste(image, ((size[0] - image.width) // 2, (size[1] - image.height) // 2))
-        cells.append(np.asarray(cell))
+        image = np.asarray(ImageOps.pad(Image.fromarray(picture), size, color="white"))
+        cells.append(np.pad(image, ((0, GAP if place % lines else 4 * GAP), (0, GAP), (0, 0)), constant_values=255))
     return np.concatenate(cells)
 
 
@@ -127,11 +123,10 @@ def maps(run: Run, pair: Pair, partial: bool = False) -> Figure:
 
 @styled
 def strip(run: Run, pair: Pair, answers: pd.DataFrame, partial: bool = False) -> Figure:
-    """Four images and their maps, on the scale COMMON, of the methods that `answers` compares on this dataset."""
-    ours = answers[(answers["dataset"] == pair[0]) & (answers["category"] == pair[1])]
+    """Three images and their maps, on the scale COMMON, of the methods that `answers` compares on this dataset."""
+    ours = of(answers, pair)
     compared = {*ours["ours"], *ours["theirs"]} or set(run.methods)
-    names = [name for name in run.methods if name in compared][:5]
-    return _page(run, pair, names, (COMMON,), 4, 3.2, partial)
+    return _page(run, pair, [name for name in run.methods if name in compared][:5], (COMMON,), 3, 4.6, partial)
 
 
 def _page(run: Run, pair: Pair, names: list[str], scales: Sequence[str], most: int, tallest: float,
@@ -153,36 +148,33 @@ def _page(run: Run, pair: Pair, names: list[str], scales: Sequence[str], most: i
         return min((WIDTH - 0.5) / (len(first) + math.ceil(len(found) / blocks)),
                    tallest / (blocks * lines * len(rows) * ratio))
 
-    blocks = max((1, 2, 3), key=side_of)
+    blocks = max((1, 2, 3) if lines == 2 else (1,), key=side_of)
     side, deep = side_of(blocks), math.ceil(len(found) / blocks)
-    size = round(300 * side), round(300 * side * ratio)
-    column, line, image = size[0] + GAP, size[1] + GAP, lines * (size[1] + GAP) + 3 * GAP  # px from one to the next
+    size = round(DOTS * side), round(DOTS * side * ratio)
     figure = Figure(figsize=(WIDTH, blocks * (side * ratio * lines * len(rows) + 0.7)), layout="constrained")
     for block, ax in enumerate(figure.subplots(blocks, 1, squeeze=False).flat):
         shown = list(found)[block * deep: (block + 1) * deep]
-        columns = first | {styles[name].label: [found[name].picture(path, scale) for path in rows["path"]
-                                                for scale in scales] for name in shown}
-        ax.imshow(np.concatenate([stack(pictures, size, lines) for pictures in columns.values()], axis=1))
-        ax.xaxis.tick_top()
-        ax.set_xticks((np.arange(len(columns)) + 0.5) * column, list(columns), rotation=40, ha="left",
-                      rotation_mode="anchor")
-        for text, name in zip(ax.get_xticklabels()[len(first):], shown, strict=True):
-            text.set_color(styles[name].colour)
-        ax.set_yticks((np.arange(len(rows)) + 0.5) * image - 2 * GAP, [
-            textwrap.fill(kind_of(row), max(8, int(lines * side * ratio / 0.052))) for row in rows.itertuples()],
-            rotation=90, va="center")
+        columns = [*first.values(), *([found[name].picture(path, scale) for path in rows["path"] for scale in scales]
+                                      for name in shown)]
+        sheet = np.concatenate([column(pictures, size, lines) for pictures in columns], axis=1)
+        ax.imshow(sheet, extent=(0, len(columns), len(rows), 0),
+                  aspect=sheet.shape[0] / len(rows) / (sheet.shape[1] / len(columns)))
+        name_columns(ax, [*first, *(styles[name] for name in shown)], side)
+        ax.set_yticks(np.arange(len(rows)) + 0.5, [
+            textwrap.fill(kind_of(row).replace("_", " "), int(lines * side * ratio / 0.052), break_long_words=False)
+            for row in rows.itertuples()], rotation=90, va="center")
         for place, row in enumerate(rows.itertuples()):
             if not isinstance(row.mask, str):
-                ax.text((len(first) - 0.5) * column, place * image + (lines - 0.5) * line, WORDS[row.label], fontsize=7,
-                        ha="center", va="center")
+                ax.text(len(first) - 0.5, place + 1 - 0.5 / lines, WORDS[row.label], fontsize=7, ha="center",
+                        va="center")
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         ax.grid(False)
     chosen = RULE if (rows["label"] >= 0).all() else "images from all over the test set"
-    of = COMMON if lines == 1 else f"{COMMON} (upper), of {OWN} (lower)"
+    whose = COMMON if lines == 1 else f"{COMMON} (upper), of {OWN} (lower)"
     missing = [styles[name].label for name in names if name not in found]
     return entitle(figure, [f"{'/'.join(pair)}, seed {seed}: {chosen}.",
-                            f"Colours of a map: from the 1st to the 99.5th percentile of {of}.",
+                            f"Colours of a map: from the 1st to the 99.5th percentile of {whose}.",
                             *([f"Not shown, for lack of results: {', '.join(missing)}."] if missing else [])])
 
 
@@ -223,17 +215,15 @@ def thumbnail(image: NDArray, anomaly_map: NDArray, threshold: float, mask: NDAr
     return data_uri(both, "WEBP", quality=76), both.size
 
 
-def figure_uri(path: Path, most_bytes: int) -> tuple[str, tuple[int, int]]:
-    """A figure as a data URI and its (width, height): as wide as `most_bytes` allow, 128 colours or lossy."""
+def figure_uri(path: Path, width: int) -> tuple[str, tuple[int, int]]:
+    """A figure as a data URI and its (width, height), at most `width` px wide; in 128 colours or lossy."""
     with Image.open(path) as file:
-        full = file.convert("RGB")
-    for width in (min(one, full.width) for one in WIDTHS):
-        image = full.resize((width, round(full.height * width / full.width)), Image.Resampling.LANCZOS)
-        uri = min(data_uri(image.quantize(128, method=Image.Quantize.MEDIANCUT), "PNG", optimize=True),
-                  data_uri(image, "WEBP", quality=80), key=len)
-        if len(uri) <= most_bytes:
-            break
-    return uri, image.size
+        image = file.convert("RGB")
+    width = min(width, image.width)
+    image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
+    uris = (data_uri(image.quantize(128, method=Image.Quantize.MEDIANCUT), "PNG", optimize=True),
+            data_uri(image, "WEBP", quality=80))
+    return min(uris, key=len), image.size
 
 
 def data_uri(image: Image.Image, kind: str, **options) -> str:

@@ -3,7 +3,7 @@
 import html as web
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, groupby
 
@@ -37,7 +37,8 @@ class Table:
     notes: dict[str, str] = field(default_factory=dict)
 
 
-def frame_of(rows: dict[str, Sequence[str]], columns: Sequence[tuple[str, str]], head: str = "method") -> pd.DataFrame:
+def frame_of(rows: Mapping[str, Sequence[str]], columns: Sequence[tuple[str, str]],
+             head: str = "method") -> pd.DataFrame:
     """The frame of a Table: rows label -> cells."""
     return pd.DataFrame(list(rows.values()), index=pd.Index(list(rows), name=head, dtype=object),
                         columns=pd.MultiIndex.from_tuples(columns), dtype=object)

@@ -1,15 +1,13 @@
 """The tables of a run, made from the CSV files that compare.py wrote. No number is computed here."""
 
 import json
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
 
 import pandas as pd
 import yaml
-from rich import box
-from rich.console import Console
-from rich.table import Table as Grid
+from tabulate import tabulate
 
 from radar.evaluation.statistics import FEWEST_FRIEDMAN, deviation_factors
 from radar.report.compare import FALSE_POSITIVE_RATES, FROM_CD, KEY, RANKED, latency, winners
@@ -42,8 +40,8 @@ class Numbers:
     """
 
     def __init__(self, run: Run, folder: Path):
-        exact = {"float_precision": "round_trip", "dtype": dict.fromkeys([*KEY, "reason", "commit"], "str")}
-        self.run, self._frames = run, {name: read_csv(folder / f"{name}.csv", **exact) for name in FILES}
+        text = dict.fromkeys(["reason", "commit"], "str")
+        self.run, self._frames = run, {name: read_csv(folder / f"{name}.csv", dtype=text) for name in FILES}
         self.pairs: list[Pair] = list(dict.fromkeys(zip(*(
             pd.concat([self["main"], self["missing"]])[name] for name in KEY[:2]), strict=True)))
         self._main = {row[:4]: row[4:7] for row in self["main"].itertuples(index=False, name=None)}
@@ -60,8 +58,8 @@ class Numbers:
     def cell(self, pair: Pair, method: str, metric: str) -> Cell:
         """A mean with half of its interval, of a rate with both ends; bold if it wins and no method is missing."""
         write = interval if metric in FALSE_POSITIVE_RATES else spread
-        values = self._main.get((*pair, method, metric), (float("nan"),) * 3)
-        return write(*values, share), (*pair, metric, method) in self._won and not self.reasons(pair)
+        mean, low, high = self._main.get((*pair, method, metric), (float("nan"),) * 3)
+        return write(mean, low, high, share), (*pair, metric, method) in self._won and not self.reasons(pair)
 
     def reasons(self, pair: Pair, timing: bool = False) -> dict[str, str]:
         """method -> why something of it is missing: of its timing, or of all else."""
@@ -70,23 +68,25 @@ class Numbers:
         texts = "not all of " + rows["category"] if is_mean(pair) else rows["reason"]
         return {name: "; ".join(dict.fromkeys(lines)) for name, lines in texts.groupby(rows["method"], sort=False)}
 
-    def latency(self, pair: Pair, method: str) -> Cell:
-        return rounded(latency(self["timing"], pair, method)), False
+    def latency(self, pair: Pair, method: str) -> str:
+        return rounded(latency(self["timing"], pair, method))
 
-    def nfe(self, method: str) -> Cell:
+    def nfe(self, method: str) -> str:
         timed = self["timing"]
-        return span(timed.loc[timed["method"] == method, "nfe"]) if len(timed) else DASH, False
+        return span(timed.loc[timed["method"] == method, "nfe"]) if len(timed) else DASH
 
 
 def is_mean(pair: Pair) -> bool:
     return pair[1].startswith("mean of ")
 
 
-def _table(numbers: Numbers, title: str, columns: Sequence[tuple[str, str]], rows: Mapping[str, Sequence[Cell]],
-           records: pd.DataFrame, reasons: Mapping[str, str]) -> Table:
+def _table(numbers: Numbers, title: str, columns: Sequence[tuple[str, str]], rows: Mapping[str, Sequence[Cell | str]],
+           records: pd.DataFrame, reasons: Mapping[str, str] | None = None) -> Table:
     """A row per method in the order of the run; one without cells gets dashes, one with a reason a note."""
+    reasons = reasons or {}
     labels = {name: label for name, label in numbers.run.labels.items() if name in rows or name in reasons}
-    cells = {label: rows.get(name, [(DASH, False)] * len(columns)) for name, label in labels.items()}
+    cells = {label: [one if isinstance(one, tuple) else (one, False) for one in rows.get(name, [DASH] * len(columns))]
+             for name, label in labels.items()}
     return Table(
         title, frame_of({label: [text for text, _ in row] for label, row in cells.items()}, columns),
         caption=[made_by(numbers.run, records)],
@@ -129,14 +129,15 @@ def compact_table(numbers: Numbers) -> Table:
     """All on one page: a row per method; of each dataset, or its mean over categories, three metrics and latency."""
     averaged = {pair[0] for pair in numbers.pairs if is_mean(pair)}
     pairs = [pair for pair in numbers.pairs if is_mean(pair) or pair[0] not in averaged]
-    columns = [("/".join(pair), label) for pair in pairs for label in (*map(NAMES.get, COMPACT), "ms")] + [("", "NFE")]
-    rows = {}
-    for method in numbers.run.methods:
-        cells = [[numbers.cell(pair, method, metric) for metric in COMPACT] + [numbers.latency(pair, method)]
-                 for pair in pairs]
-        short = [(text.partition(" ±")[0], bold) for part in cells for text, bold in part]
-        rows[method] = [*short, numbers.nfe(method)]
-    table = _table(numbers, "all datasets", columns, rows, numbers["records"], {})
+    labels = [*(NAMES[metric] for metric in COMPACT), "ms"]
+    columns = [("/".join(pair), label) for pair in pairs for label in labels] + [("", "NFE")]
+    rows: dict[str, list[Cell | str]] = {method: [] for method in numbers.run.methods}
+    for method, row in rows.items():
+        for pair in pairs:
+            found = [numbers.cell(pair, method, metric) for metric in COMPACT]
+            row += [*((text.partition(" ±")[0], bold) for text, bold in found), numbers.latency(pair, method)]
+        row.append(numbers.nfe(method))
+    table = _table(numbers, "all datasets", columns, rows, numbers["records"])
     table.caption += timed_on(numbers["timing"])[:1]
     table.warnings += busy(numbers["timing"]) + ["Warning: methods are missing; no winner is named over them."] * bool(
         len(numbers["missing"]))
@@ -167,17 +168,15 @@ def tested(records: pd.DataFrame) -> str:
         return "No method was evaluated."
     seeds = sorted(set(records["seed"]))
     images = {name: span(records[name]) for name in records if name.startswith("n_")}
-    tests = (f"{images['n_test_unlabelled']} test images without labels, so that there are scores, maps and decisions, "
-             "and no metrics" if records["n_test_unlabelled"].max() else
-             f"{images['n_test_normal']} normal and {images['n_test_anomalous']} anomalous test images")
-    return (f"Mean over {count(len(seeds), 'seed')} ({', '.join(map(str, seeds))}); {tests}; threshold calibrated on "
-            f"{images['n_calibration']} normal images, promised FPR {span(records['false_positive_rate'], percent)}.")
+    return TEXT["tested"]["unlabelled" if records["n_test_unlabelled"].max() else "labelled"].format(
+        seeds=f"{count(len(seeds), 'seed')} ({', '.join(map(str, seeds))})", **images,
+        promised=span(records["false_positive_rate"], percent))
 
 
 def too_small(records: pd.DataFrame) -> list[str]:
     small = records[records["calibration_too_small"].astype(bool)]
-    return [f"Warning: the calibration set ({span(small['n_calibration'])} images) is too small to promise a "
-            f"false-positive rate of {span(small['false_positive_rate'], percent)}."] * (len(small) > 0)
+    return [TEXT["too_small"].format(n=span(small["n_calibration"]), promised=span(
+        small["false_positive_rate"], percent))] * (len(small) > 0)
 
 
 def data_warnings(run: Run, pair: Pair) -> list[str]:
@@ -210,23 +209,21 @@ def timing_tables(numbers: Numbers) -> list[Table]:
             continue
         throughput = {row.method: json.loads(row.images_per_s_by_batch) for row in timed.itertuples()}
         sizes = sorted({size for found in throughput.values() for size in found}, key=int)
-        cells = {method: [*row, *((rounded(throughput[method].get(size)), False) for size in sizes)]
+        cells = {method: [*row, *(rounded(throughput[method].get(size)) for size in sizes)]
                  for method, row in _measured(timed, COSTS).items()}
         columns = [*COSTS.values(), *(("images/s at batch", size) for size in sizes)]
-        second.append(_table(numbers, f"{'/'.join(pair)}: where the time goes", columns, cells, records, {}))
+        second.append(_table(numbers, f"{'/'.join(pair)}: where the time goes", columns, cells, records))
         second[-1].warnings += [
-            f"Warning: {numbers.run.labels[row.method]} says NFE {plain(row.nfe)}, {plain(row.evaluations)} were counted."
+            f"Warning: {numbers.run.labels[row.method]} says NFE {plain(row.nfe)}, counted {plain(row.evaluations)}."
             for row in timed.itertuples() if row.evaluations > 0 and row.evaluations != row.nfe]
     return first + second
 
 
-def _measured(timed: pd.DataFrame, columns: Iterable[str]) -> dict[str, list[Cell]]:
+def _measured(timed: pd.DataFrame, columns: Iterable[str]) -> dict[str, list[str]]:
     """method -> its numbers, with half of their intervals where there are any."""
-    def cell(row: pd.Series, name: str) -> Cell:
-        value, low, high = (row.get(name + end, float("nan")) for end in ("", "_low", "_high"))
-        return spread(value, low, high, WRITE.get(name, rounded)), False
-
-    return {row["method"]: [cell(row, name) for name in columns] for _, row in timed.iterrows()}
+    return {row["method"]: [
+        spread(row.get(name), row.get(f"{name}_low"), row.get(f"{name}_high"), WRITE.get(name, rounded))
+        for name in columns] for _, row in timed.iterrows()}
 
 
 def timed_on(timed: pd.DataFrame) -> list[str]:
@@ -248,10 +245,8 @@ def device_texts(timed: pd.DataFrame) -> list[str]:
 def busy(timed: pd.DataFrame) -> list[str]:
     """Why times cannot be compared."""
     others = timed["cores_of_others"].max() if len(timed) else 0
-    return (["Warning: not all methods were timed on the same device and threads; do not compare their times."
-             ] * (len(device_texts(timed)) > 1)
-            + [f"Warning: other processes used {rounded(others)} cores during the timing: times are too long, up to a "
-               "hundredfold. Repeat it on an idle machine: --forcerun time_methods."] * bool(others > BUSY))
+    return ([TEXT["mixed"]] * (len(device_texts(timed)) > 1)
+            + [TEXT["busy"].format(cores=rounded(others))] * bool(others > BUSY))
 
 
 # Ranks, promises, seeds
@@ -263,30 +258,25 @@ def statistics_tables(numbers: Numbers) -> list[Table]:
     if shown := [metric for metric in RANKED if metric in set(numbers["ranks"]["metric"])]:
         ranks = numbers["ranks"].set_index(["metric", "method"])["mean_rank"]
         made.insert(0, _table(numbers, "across datasets", [("mean rank", NAMES[metric]) for metric in shown], {
-            method: [(rounded(ranks[metric, method]), False) for metric in shown] for method in numbers.run.methods},
-            numbers["records"], {}))
+            method: [rounded(ranks[metric, method]) for metric in shown] for method in numbers.run.methods},
+            numbers["records"]))
         made[0].caption += [rank_test(numbers, metric) for metric in shown]
     for pair in [one for one in numbers.pairs if not is_mean(one)]:
         found = numbers.on("statistics", pair)
         found = found[found["metric"].isin(RANKED)].set_index(["method", "metric"])
         shown = [metric for metric in RANKED if metric in found.index.get_level_values(1)]
-        rows = {method: [(cell, False) for metric in shown for cell in _of_seeds(found, method, metric)]
-                for method in found.index.get_level_values(0)}
+        cells = {one.Index: (spread(one.mean, one.t_low, one.t_high), percent(one.share_test), percent(one.share_seed))
+                 for one in found.itertuples()}
+        rows = {method: [text for metric in shown for text in cells.get((method, metric), (DASH,) * 3)]
+                for method, _ in cells}
         columns = [(NAMES[metric], label) for metric in shown for label in ("mean", "tests", "seed")]
         if shown:
             n = found["n_seeds"].min()
-            made.append(_table(numbers, f"{'/'.join(pair)}: seeds", columns, rows, numbers.on("records", pair), {}))
+            made.append(_table(numbers, f"{'/'.join(pair)}: seeds", columns, rows, numbers.on("records", pair)))
             made[-1].caption += [f"{span(found['n_seeds'])} seed{'s' * bool(n > 1)}."] + [
                 f"From {n} seeds a deviation is known to a factor of {span(deviation_factors(n), rounded)}, and the "
                 "shares with it."] * bool(n > 1)
     return made
-
-
-def _of_seeds(found: pd.DataFrame, method: str, metric: str) -> list[str]:
-    if (method, metric) not in found.index:
-        return [DASH] * 3
-    row = found.loc[(method, metric)]
-    return [spread(row["mean"], row["t_low"], row["t_high"]), percent(row["share_test"]), percent(row["share_seed"])]
 
 
 def rank_test(numbers: Numbers, metric: str) -> str:
@@ -316,12 +306,12 @@ def _promises(numbers: Numbers) -> Table:
     columns = [("measured FPR", "/".join(pair)) for pair in numbers.pairs]
     rows = {method: [(numbers.cell(pair, method, FPR)[0], (*pair, method) in broken) for pair in numbers.pairs]
             for method in rates.index.get_level_values(2)}
-    table = _table(numbers, "false-positive rates", columns, rows, numbers["records"], {})
+    table = _table(numbers, "false-positive rates", columns, rows, numbers["records"])
     for pair in numbers.pairs:
         records = numbers.on("records", pair)
         table.caption.append(
-            f"{'/'.join(pair)}: promised {span(records['false_positive_rate'], percent)}, {span(records['n_calibration'])} "
-            f"calibration and {span(records['n_test_normal'])} normal test images.")
+            f"{'/'.join(pair)}: promised {span(records['false_positive_rate'], percent)}, "
+            f"{span(records['n_calibration'])} calibration and {span(records['n_test_normal'])} normal test images.")
     table.warnings += too_small(numbers["records"])
     return table
 
@@ -329,40 +319,39 @@ def _promises(numbers: Numbers) -> Table:
 # The terminal
 
 
-def summary(numbers: Numbers, file: TextIO) -> None:
+def summary(numbers: Numbers) -> str:
     """The main numbers as plain text of at most TERMINAL columns."""
-    console = Console(file=file, width=TERMINAL, color_system=None, highlight=False, markup=False, emoji=False)
-    tables = {tuple(table.title.split("/", 1)): table for table in main_tables(numbers)}
-    alone = sum(not is_mean(pair) for pair in tables)
-    for pair, table in tables.items():
+    made = {(dataset, category): table for table in main_tables(numbers)
+            for dataset, _, category in [table.title.partition("/")]}
+    alone = sum(not is_mean(pair) for pair in made)
+    parts = []
+    for pair, table in made.items():
         if not is_mean(pair) and alone > SHOWN_ALONE:
             continue
-        console.print("/".join(pair), _grid(numbers, pair, list(table.frame.index)), sep="\n")
         untimed = {} if is_mean(pair) else numbers.reasons(pair, timing=True)
-        for line in [*table.warnings, *(f"{label} is {note}" for label, note in table.notes.items()),
-                     *(f"{numbers.run.labels[name]}: {reason}" for name, reason in untimed.items())]:
-            console.print(line)
-        console.print()
+        lines = [*table.warnings, *(f"{label} is {note}" for label, note in table.notes.items()),
+                 *(f"{numbers.run.labels[name]}: {reason}" for name, reason in untimed.items())]
+        parts += ["/".join(pair), _grid(numbers, pair, table.frame.index), *map(_filled, lines), ""]
     promised = span(numbers["records"]["false_positive_rate"], percent)
-    for line in [f"F1 and FPR at the calibrated threshold, promised FPR {promised}; ± half the 95 % bootstrap interval "
-                 f"over test images; * best, and significantly better than every other; {DASH} not applicable; latency: "
-                 "median at batch 1.", *timed_on(numbers["timing"])[:1], *busy(numbers["timing"])]:
-        console.print(line)
+    last = [TEXT["summary"].format(promised=promised), *timed_on(numbers["timing"])[:1], *busy(numbers["timing"])]
+    return "\n".join([*parts, *map(_filled, last)]) + "\n"
 
 
-def _grid(numbers: Numbers, pair: Pair, labels: Sequence[str]) -> Grid:
+def _filled(line: str) -> str:
+    return textwrap.fill(line, TERMINAL)
+
+
+def _grid(numbers: Numbers, pair: Pair, labels: Iterable[str]) -> str:
     """A row per method; a name that is too long is cut, a number never."""
-    methods = {label: name for name, label in numbers.run.labels.items() if label in labels}
-    cells = {}
-    for label, method in methods.items():
-        found = [numbers.cell(pair, method, metric) for metric in SUMMARY]
-        cells[label] = [*(text.partition(" [")[0] + " *"[bold] for text, bold in found),
-                        numbers.latency(pair, method)[0], numbers.nfe(method)[0]]
-    grid = Grid("method", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    grid.columns[0].no_wrap = True
-    for place, head in enumerate((*(f"{NAMES[metric]} " for metric in SUMMARY), "latency ms", "NFE")):
-        widest = max(map(len, [head, *(row[place] for row in cells.values())]))
-        grid.add_column(head, justify="right", no_wrap=True, min_width=widest)
-    for label, row in cells.items():
-        grid.add_row(label, *row)
-    return grid
+    def mark(cell: Cell) -> str:
+        return "*" * cell[1] + cell[0].partition(" [")[0]
+
+    rows = {label: [*(mark(numbers.cell(pair, method, metric)) for metric in SUMMARY),
+                    numbers.latency(pair, method), numbers.nfe(method)]
+            for method, label in numbers.run.labels.items() if label in labels}
+    heads = [*(NAMES[metric] for metric in SUMMARY), "latency ms", "NFE"]
+    # of the other columns: two blanks between them, and as many before a head
+    taken = [2 + max(len(head) + 2, *map(len, cells)) for head, *cells in zip(heads, *rows.values(), strict=True)]
+    room = TERMINAL - sum(taken)
+    cut = [[label if len(label) <= room else f"{label[:room - 1]}…", *row] for label, row in rows.items()]
+    return tabulate(cut, ["method", *heads], disable_numparse=True, colalign=["left", *["right"] * len(heads)])

@@ -59,6 +59,8 @@ rule ablate:
     wildcard_constraints:
         group="|".join(sorted({group for group, _ in GROUPS})),
     priority: lambda wildcards: 8 if wildcards.group.startswith("pixels") else 5
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         gpu=GPU,
@@ -78,7 +80,7 @@ rule ablate:
     message:
         "{wildcards.dataset}/{wildcards.category} seed {wildcards.seed}: ablation, variants on {wildcards.group}"
     shell:
-        "{PYTHON} workflow/scripts/ablate.py --plan {input.plan} --group {wildcards.group} "
+        "python workflow/scripts/ablate.py --plan {input.plan} --group {wildcards.group} "
         "--predictor {params.predictor} --manifest {input.manifest} --data {params.data} "
         "--calibration-fraction {params.fraction} --false-positive-rate {params.rate} --protocol {params.protocol:q} "
         "--longest-side {params.longest_side} --training {params.training:q} --seed {wildcards.seed} "
@@ -100,9 +102,11 @@ rule ablation_report:
         ABLATION_FIGURES,
     log:
         f"{TABLES}/ablation.log",
+    conda:
+        "../../environment.yml"
     params:
         code=code("workflow/scripts/ablation_report.py"),
     message:
         "write the ablation's tables and figures"
     shell:
-        "{PYTHON} workflow/scripts/ablation_report.py --run $(dirname {input.run}) 2>&1 | tee {log}"
+        "python workflow/scripts/ablation_report.py --run $(dirname {input.run}) 2>&1 | tee {log}"

@@ -1,10 +1,10 @@
 # Helpers of the rules: what the configuration means, where things lie, and which code a result depends on.
 
+import ast
 import hashlib
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -15,9 +15,11 @@ from snakemake.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 sys.path.insert(0, workflow.basedir)
+# in the jobs `python` is this one
+os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
 from radar import config as configuration
 from radar import studies
-from radar.code import CodeError, digest, module_file
+from radar.code import CodeError, digest, module_file, parsed
 from radar.config import ConfigurationError
 from radar.files import last_line, sha256, write_json
 from radar.report.claim_config import read_claims
@@ -49,8 +51,7 @@ except ConfigurationError as error:
     raise WorkflowError(str(error))
 
 SEEDS = config["seeds"]
-PYTHON = shlex.quote(sys.executable)
-# A rule that asks for a GPU runs one at a time where gpu=1: ask only where there is one.
+# Jobs that ask for a GPU run one at a time where gpu=1, so ask only where there is one.
 # On a cluster the machine that reads this has none: there the profile says device=cuda.
 GPU = int(config["device"] == "cuda" or config["device"] == "auto" and shutil.which("nvidia-smi") is not None)
 
@@ -63,11 +64,11 @@ MANIFEST = f"{PLACE}/manifest.csv"
 
 if SharedFSUsage.INPUT_OUTPUT not in workflow.storage_settings.shared_fs_usage:
     # jobs run the code that is sent with them, not that of their image
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")]))
+    os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")])))
 
 
 def code(*entries, data=()):
-    """The code that a rule's results depend on, and files that they show, as a parameter of the rule: see radar.code."""
+    """The code that results depend on, and files that they show, as a parameter of what makes them, see radar.code."""
     try:
         return digest(*entries, data=data)
     except CodeError as error:
@@ -173,6 +174,11 @@ def images_state(dataset, category):
     """What tells that images of a category were changed, added or removed since they were read."""
     folder = Path(origin(f"{dataset}/{category}").folder)
     return configuration.folder_state(folder / category if (folder / category).is_dir() else folder)
+
+
+def slug(name):
+    """A dataset's name in the name of a file."""
+    return "_".join(Path(name).parts)
 
 
 def per_dataset(pattern, **wildcards):

@@ -9,13 +9,15 @@ localrules:
 
 rule prepare:
     output:
-        f"{PLACE}/manifest.csv",
-        f"{PLACE}/check.json",
+        manifest=MANIFEST,
+        check=f"{PLACE}/check.json",
     log:
         f"{PLACE}/manifest.log",
     wildcard_constraints:
         dataset="|".join(configuration.generated_datasets()),
     priority: 100
+    conda:
+        "../../environment.yml"
     resources:
         dvc=1,
     params:
@@ -29,17 +31,19 @@ rule prepare:
     message:
         "{wildcards.dataset}/{wildcards.category}: prepare the data"
     shell:
-        "(PATH=$(dirname {PYTHON}):$PATH {PYTHON} -m dvc repro --single-item data@{wildcards.dataset}-{wildcards.category} && "
-        "{PYTHON} workflow/scripts/manifest.py {params.folder} {output[0]}) 2>&1 | tee {log}"
+        "(python -m dvc repro --single-item data@{wildcards.dataset}-{wildcards.category} && "
+        "python workflow/scripts/manifest.py {params.folder} {output.manifest}) 2>&1 | tee {log}"
 
 
 rule read_data:
     output:
-        f"{PLACE}/manifest.csv",
-        f"{PLACE}/check.json",
+        manifest=MANIFEST,
+        check=f"{PLACE}/check.json",
     log:
         f"{PLACE}/manifest.log",
     priority: 100  # what is wrong with the data is told before the first training
+    conda:
+        "../../environment.yml"
     threads: workflow.cores
     params:
         code=lambda wildcards: code("workflow/scripts/manifest.py", f"radar/data/{origin_of(wildcards).source}.py"),
@@ -50,7 +54,7 @@ rule read_data:
     message:
         "{wildcards.dataset}/{wildcards.category}: read and check the images in {params.folder}"
     shell:
-        "{PYTHON} workflow/scripts/manifest.py {params.folder} {output[0]} --source {params.source} "
+        "python workflow/scripts/manifest.py {params.folder} {output.manifest} --source {params.source} "
         "--category {wildcards.category} --settings {params.settings:q} --workers {threads} 2>&1 | tee {log}"
 
 

@@ -8,16 +8,18 @@ rule fit_and_score:
         ),
         manifest=MANIFEST,
     output:
-        f"{DETECTOR}/scores.csv",
-        f"{DETECTOR}/maps.npz",
-        f"{DETECTOR}/detector.json",
-        f"{DETECTOR}/detector.safetensors",
+        scores=f"{DETECTOR}/scores.csv",
+        maps=f"{DETECTOR}/maps.npz",
+        description=f"{DETECTOR}/detector.json",
+        state=f"{DETECTOR}/detector.safetensors",
     log:
         f"{DETECTOR}/detect.log",
     benchmark:
         f"{DETECTOR}/benchmark.jsonl"
     # a method that trains takes longest, and starts first
     priority: lambda wildcards: 11 if "training" in method_of(wildcards) else 0
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         gpu=GPU,
@@ -36,8 +38,8 @@ rule fit_and_score:
     message:
         "{wildcards.dataset}/{wildcards.category} seed {wildcards.seed}: fit and score {wildcards.method}"
     shell:
-        "{PYTHON} workflow/scripts/detect.py --method {params.method:q} --name {params.name} "
+        "python workflow/scripts/detect.py --method {params.method:q} --name {params.name} "
         "--predictor {params.predictor} --manifest {input.manifest} "
         "--data {params.data} --calibration-fraction {params.fraction} --false-positive-rate {params.rate} "
         "--longest-side {params.longest_side} --training {params.training:q} --seed {wildcards.seed} "
-        "--device {params.device} --threads {threads} --out $(dirname {output[0]}) 2>&1 | tee {log}"
+        "--device {params.device} --threads {threads} --out $(dirname {output.scores}) 2>&1 | tee {log}"

@@ -7,10 +7,12 @@ rule evaluate:
         maps=f"{DETECTOR}/maps.npz",
         manifest=MANIFEST,
     output:
-        f"{DETECTOR}/metrics.json",
-        f"{DETECTOR}/bootstrap.npz",
+        metrics=f"{DETECTOR}/metrics.json",
+        bootstrap=f"{DETECTOR}/bootstrap.npz",
     log:
         f"{DETECTOR}/evaluate.log",
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=1500,
@@ -23,9 +25,9 @@ rule evaluate:
     message:
         "{wildcards.dataset}/{wildcards.category} seed {wildcards.seed}: evaluate {wildcards.method}"
     shell:
-        "{PYTHON} workflow/scripts/evaluate.py --scores {input.scores} --maps {input.maps} --name {params.name} "
+        "python workflow/scripts/evaluate.py --scores {input.scores} --maps {input.maps} --name {params.name} "
         "--manifest {input.manifest} --data {params.data} --protocol {params.protocol:q} "
-        "--longest-side {params.longest_side} --out $(dirname {output[0]}) 2>&1 | tee {log}"
+        "--longest-side {params.longest_side} --out $(dirname {output.metrics}) 2>&1 | tee {log}"
 
 
 # Photographs without labels have no metrics; their user looks at the pictures.
@@ -35,14 +37,16 @@ rule overlays:
         f"{DETECTOR}/maps.npz",
         f"{DETECTOR}/detector.json",
     output:
-        f"{DETECTOR}/decisions.csv",
-        directory(f"{DETECTOR}/overlays"),
+        decisions=f"{DETECTOR}/decisions.csv",
+        pictures=directory(f"{DETECTOR}/overlays"),
     log:
         f"{DETECTOR}/overlays.log",
+    conda:
+        "../../environment.yml"
     params:
         code=code("workflow/scripts/overlays.py"),
         data=data_folder,
     message:
         "{wildcards.dataset}/{wildcards.category} seed {wildcards.seed}: decisions and overlays of {wildcards.method}"
     shell:
-        "{PYTHON} workflow/scripts/overlays.py --run $(dirname {output[0]}) --data {params.data} 2>&1 | tee {log}"
+        "python workflow/scripts/overlays.py --run $(dirname {output.decisions}) --data {params.data} 2>&1 | tee {log}"

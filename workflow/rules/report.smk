@@ -9,10 +9,10 @@ COMPARED = expand(
 SHOWN = expand(f"{TABLES}/{{name}}.{{suffix}}", name=["main", "compact", "timing", "statistics"], suffix=["md", "tex"])
 CLAIMS = expand(f"{TABLES}/claims.{{suffix}}", suffix=["csv", "md", "tex"])
 PAGE = f"{RUN}/report.html"
-OVERVIEWS = ["accuracy_latency", "timing", "roc", "recall", "seeds", "ranks", *(["loss"] if NETWORKS else [])]
+OVERVIEWS = ["accuracy_latency", "timing", "roc", "recall", "seeds", "ranks", "strip", *(["loss"] if NETWORKS else [])]
 FIGURES = expand(
     f"{RUN}/figures/{{name}}.{{suffix}}",
-    name=[*OVERVIEWS, *(f"maps_{name.replace('/', '_')}" for name in DATASETS)],
+    name=[*OVERVIEWS, *(f"maps_{slug(name)}" for name in DATASETS)],
     suffix=["png", "pdf"],
 )
 # Of photographs without labels there is no metric to report: decisions and pictures instead.
@@ -20,11 +20,12 @@ UNLABELLED = [name for name in DATASETS if not configuration.has_labels(name)]
 OVERLAYS = expand(f"results/{{name}}/{{method}}/seed{SEEDS[0]}/decisions.csv", name=UNLABELLED, method=METHOD_OF)
 MANIFESTS = per_dataset(MANIFEST)
 SCORES = per_dataset(f"{DETECTOR}/scores.csv", method=METHOD_OF, seed=SEEDS)
+MAPS = per_dataset(f"{DETECTOR}/maps.npz", method=METHOD_OF, seed=SEEDS[0])
 # a method that trains writes its loss.csv beside its detector
 LOSSES = per_dataset(
     f"{PREDICTOR}/loss.csv", predictor=[predictor_folder(name) for name in USED], seed=SEEDS
 ) + per_dataset(f"{DETECTOR}/detector.json", method=[folder for folder in NETWORKS if folder in METHOD_OF], seed=SEEDS)
-FIGURE_INPUTS = {"roc": SCORES + MANIFESTS, "loss": LOSSES}
+FIGURE_INPUTS = {"roc": SCORES + MANIFESTS, "loss": LOSSES, "strip": MAPS + MANIFESTS}
 
 
 localrules:
@@ -48,6 +49,7 @@ rule compare:
         metrics=per_dataset(
             f"{DETECTOR}/{{file}}", method=METHOD_OF, seed=SEEDS, file=["metrics.json", "bootstrap.npz"]
         ),
+        scores=SCORES,  # are these numbers of them?
         timing=per_dataset(f"{RUN}/timing/{{dataset}}/{{category}}.json"),
     output:
         report(COMPARED, category="Tables", caption="../report/tables.rst"),
@@ -55,12 +57,14 @@ rule compare:
         f"{RUN}/params.json",
     log:
         f"{TABLES}/compare.log",
+    conda:
+        "../../environment.yml"
     params:
         code=code("workflow/scripts/compare.py"),
     message:
         "compare the methods"
     shell:
-        "{PYTHON} workflow/scripts/compare.py --run $(dirname {input.run}) 2>&1 | tee {log}"
+        "python workflow/scripts/compare.py --run $(dirname {input.run}) 2>&1 | tee {log}"
 
 
 rule claims:
@@ -71,13 +75,15 @@ rule claims:
         report(CLAIMS, category="Claims", caption="../report/claims.rst"),
     log:
         f"{TABLES}/claims.log",
+    conda:
+        "../../environment.yml"
     params:
         code=code("workflow/scripts/claims.py", data=["config/claims.yaml", "config/published.csv"]),
         state=lambda wildcards: ablation_state(),
     message:
         "hold the papers' claims against the results"
     shell:
-        "{PYTHON} workflow/scripts/claims.py --run $(dirname {input.run}) 2>&1 | tee {log}"
+        "python workflow/scripts/claims.py --run $(dirname {input.run}) 2>&1 | tee {log}"
 
 
 rule tables:
@@ -90,12 +96,14 @@ rule tables:
         f"{TABLES}/summary.txt",
     log:
         f"{TABLES}/tables.log",
+    conda:
+        "../../environment.yml"
     params:
         code=code("workflow/scripts/tables.py"),
     message:
         "write the tables"
     shell:
-        "{PYTHON} workflow/scripts/tables.py --run $(dirname {input.run}) 2>&1 | tee {log}"
+        "python workflow/scripts/tables.py --run $(dirname {input.run}) 2>&1 | tee {log}"
 
 
 rule figure:
@@ -110,12 +118,14 @@ rule figure:
         f"{RUN}/figures/{{figure}}.log",
     wildcard_constraints:
         figure="|".join(OVERVIEWS),
+    conda:
+        "../../environment.yml"
     params:
         code=code("workflow/scripts/figures.py"),
     message:
         "draw {wildcards.figure}"
     shell:
-        "{PYTHON} workflow/scripts/figures.py --run $(dirname {input.run}) --figure {wildcards.figure} 2>&1 | tee {log}"
+        "python workflow/scripts/figures.py --run $(dirname {input.run}) --figure {wildcards.figure} 2>&1 | tee {log}"
 
 
 rule maps_figure:
@@ -130,12 +140,14 @@ rule maps_figure:
         f"{RUN}/figures/maps_{{dataset}}_{{category}}.log",
     wildcard_constraints:
         dataset="|".join({name.partition("/")[0] for name in DATASETS}),
+    conda:
+        "../../environment.yml"
     params:
         code=code("workflow/scripts/figures.py"),
     message:
         "{wildcards.dataset}/{wildcards.category}: draw images, truth and maps"
     shell:
-        "{PYTHON} workflow/scripts/figures.py --run $(dirname {input.run}) --figure maps "
+        "python workflow/scripts/figures.py --run $(dirname {input.run}) --figure maps "
         "--dataset {wildcards.dataset}/{wildcards.category} 2>&1 | tee {log}"
 
 
@@ -154,15 +166,16 @@ rule page:
         PAGE,
     log:
         f"{RUN}/report.log",
+    conda:
+        "../../environment.yml"
     params:
         code=code(
             "workflow/scripts/page.py",
-            # the methods' docstrings are shown, and where the data are from
-            data=[str(module_file(method["class"])) for method in METHODS.values()]
-            + [f"config/datasets/{name.partition('/')[0]}.yaml" for name in DATASETS],
+            data=[f"config/datasets/{name.partition('/')[0]}.yaml" for name in DATASETS],  # where the data are from
         ),
+        words=[ast.get_docstring(parsed(module_file(method["class"]))) for method in METHODS.values()],  # are shown
         state=lambda wildcards: ablation_state(),
     message:
         "write the report"
     shell:
-        "{PYTHON} workflow/scripts/page.py --run $(dirname {input.run}) 2>&1 | tee {log}"
+        "python workflow/scripts/page.py --run $(dirname {input.run}) 2>&1 | tee {log}"

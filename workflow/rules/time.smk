@@ -11,6 +11,8 @@ rule time_methods:
         f"{RUN}/timing/{{dataset}}/{{category}}.json",
     log:
         f"{RUN}/timing/{{dataset}}/{{category}}.log",
+    conda:
+        "../../environment.yml"
     threads: workflow.cores
     resources:
         gpu=GPU,
@@ -24,6 +26,6 @@ rule time_methods:
     message:
         "{wildcards.dataset}/{wildcards.category}: time the methods, alone on the machine"
     shell:
-        "{PYTHON} workflow/scripts/time_methods.py {input.detectors} --manifest {input.manifest} "
+        "python workflow/scripts/time_methods.py {input.detectors} --manifest {input.manifest} "
         "--data {params.data} --settings {params.settings:q} --longest-side {params.longest_side} "
         "--device {params.device} --out {output} 2>&1 | tee {log}"

@@ -5,14 +5,16 @@ rule train_noise_predictor:
     input:
         manifest=MANIFEST,
     output:
-        f"{PREDICTOR}/noise_predictor.safetensors",
-        f"{PREDICTOR}/noise_predictor.json",
-        f"{PREDICTOR}/loss.csv",
+        weights=f"{PREDICTOR}/noise_predictor.safetensors",
+        description=f"{PREDICTOR}/noise_predictor.json",
+        loss=f"{PREDICTOR}/loss.csv",
     log:
         f"{PREDICTOR}/train.log",
     benchmark:
         f"{PREDICTOR}/benchmark.jsonl"
     priority: 10  # the longest jobs first
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         gpu=GPU,
@@ -27,7 +29,7 @@ rule train_noise_predictor:
     message:
         "{wildcards.dataset}/{wildcards.category} seed {wildcards.seed}: train {wildcards.predictor}"
     shell:
-        "{PYTHON} workflow/scripts/train.py --manifest {input.manifest} --data {params.data} "
+        "python workflow/scripts/train.py --manifest {input.manifest} --data {params.data} "
         "--settings {params.settings:q} --calibration-fraction {params.fraction} "
         "--longest-side {params.longest_side} --seed {wildcards.seed} --device {params.device} "
-        "--threads {threads} --out $(dirname {output[0]}) 2>&1 | tee {log}"
+        "--threads {threads} --out $(dirname {output.weights}) 2>&1 | tee {log}"

@@ -54,7 +54,7 @@ def main(arguments: argparse.Namespace) -> None:
                 if not isinstance(error, detect.EXPECTED):
                     traceback.print_exc()
                 print(f"{name} failed: {error}", file=sys.stderr)
-                detect.record_failure(out, error, arguments.stamp.with_suffix(".log"))
+                detect.record_failure(out, name, error, arguments.stamp.with_suffix(".log"))
                 failed.append(name)
     write_json(arguments.stamp, {"variants": sorted(chosen), "failed": failed})
 

@@ -19,12 +19,11 @@ def main(run: Path) -> None:
     differences = ablation.comparisons(study, rows)
     counts = ablation.counts(study, rows, differences)
     tables = ablation_tables.tables(study, rows)
-    head = [ablation_tables.found(counts), ablation_tables.asked(differences)]
     texts = {
         "ablation.csv": rows.to_csv(index=False),
         "ablation_differences.csv": differences.to_csv(index=False),
         "ablation_counts.csv": counts.to_csv(index=False),
-        "ablation.md": markdown("Ablation", ablation_tables.LEGEND, [*head, *tables], COMMAND),
+        "ablation.md": markdown("Ablation", ablation_tables.LEGEND, [ablation_tables.found(counts), *tables], COMMAND),
         "ablation.tex": latex("Ablation", ablation_tables.LEGEND, tables, COMMAND),
     }
     for name, text in texts.items():

@@ -10,6 +10,7 @@ from radar.config import ConfigurationError
 from radar.files import atomic
 from radar.report import claims, table
 from radar.report.claim_config import read_claims, read_published
+from radar.report.claim_evidence import Left
 from radar.report.load import InputError, load, read_run
 from radar.report.tables import LEGENDS
 
@@ -18,7 +19,7 @@ def main(folder: Path) -> None:
     run = read_run(folder)
     published = read_published()
     asked = read_claims(published=published)
-    left = claims.Left(load(run))
+    left = Left(load(run))
     frame = pd.DataFrame([claims.assess(claim, left) for claim in asked], columns=claims.COLUMNS)
     made, other = claims.tables(frame), claims.others(published, asked)
     command = f"snakemake --cores all {folder / 'tables' / 'claims.md'}"

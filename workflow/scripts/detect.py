@@ -108,12 +108,12 @@ def fit_and_score(method: dict, name: str, images: dict[str, ImageSet], predicto
     forget_checkpoint(out)
 
 
-def record_failure(out: Path, error: BaseException, log: Path) -> None:
+def record_failure(out: Path, name: str, error: BaseException, log: Path) -> None:
     """Leave out/failure.json: what failed, why, and where the log is."""
-    dataset, category, method, run = out.parts[-4:]
+    dataset, category, _, run = out.parts[-4:]
     reason = "" if isinstance(error, OURS) else f"{type(error).__name__}: "
     write_json(out / "failure.json", {
-        "dataset": dataset, "category": category, "method": method, "seed": int(run.removeprefix("seed")),
+        "dataset": dataset, "category": category, "method": name, "seed": int(run.removeprefix("seed")),
         "reason": f"{reason}{' '.join(str(error).split())}"[:500], "log": str(log)})
 
 
@@ -150,7 +150,7 @@ if __name__ == "__main__":
         with exclusive(options.out, str(options.out)):
             main(options)
     except Exception as error:
-        record_failure(options.out, error, options.out / "detect.log")
+        record_failure(options.out, options.name, error, options.out / "detect.log")
         if not isinstance(error, EXPECTED):
             traceback.print_exc()
             sys.exit(f"{options.name} failed: {type(error).__name__}: {error}")

@@ -23,10 +23,11 @@ def main(args: argparse.Namespace) -> None:
     given = [read_csv(out / "tables" / f"{name}.csv") for name in names]
     stem = args.figure
     if args.figure in ("maps", "strip"):
-        if args.dataset not in run.datasets:
-            raise InputError(f"--dataset {args.dataset}: the run has {', '.join(run.datasets)}")
-        given.insert(0, tuple(args.dataset.split("/", 1)))
-        stem += f"_{args.dataset.replace('/', '_')}" * (args.figure == "maps")
+        dataset = args.dataset or pictures.with_masks(run)
+        if dataset not in run.datasets:
+            raise InputError(f"--dataset {dataset}: the run has {', '.join(run.datasets)}")
+        given.insert(0, tuple(dataset.split("/", 1)))
+        stem += f"_{dataset.replace('/', '_')}" * (args.figure == "maps")
     if args.figure in FROM_FILES:
         given.append(args.partial)
     save(draw(run, *given), out / "figures" / stem, f"snakemake --cores all {args.run / 'figures' / stem}.pdf")
@@ -36,7 +37,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="results/runs/<run>")
     parser.add_argument("--figure", required=True, choices=list(FIGURES))
-    parser.add_argument("--dataset", metavar="DATASET/CATEGORY", help="of maps and strip")
+    parser.add_argument("--dataset", metavar="DATASET/CATEGORY", help="of maps, strip; default: the first with masks")
     parser.add_argument("--partial", action="store_true", help="after a failure: what is there, of DIR/partial")
     try:
         main(parser.parse_args())

@@ -1,7 +1,6 @@
 """Write the tables of a run in Markdown and LaTeX, and the terminal's summary, from the CSV files of compare.py."""
 
 import argparse
-import io
 import sys
 from pathlib import Path
 
@@ -15,7 +14,7 @@ FAILED = "**After a run that failed: what is there, some of it perhaps of an ear
 def main(folder: Path, partial: bool) -> None:
     out = (folder / "partial" if partial else folder) / "tables"
     numbers = tables.Numbers(read_run(folder), out)
-    main_tables, terminal = tables.main_tables(numbers), io.StringIO()
+    main_tables = tables.main_tables(numbers)
     means = [one for one in main_tables if tables.is_mean(tuple(one.title.split("/", 1)))]
     files = {
         "main": ("Accuracy", [*means, *tables.category_tables(numbers), *main_tables[len(means):]]),
@@ -23,8 +22,7 @@ def main(folder: Path, partial: bool) -> None:
         "timing": ("Timing", tables.timing_tables(numbers)),
         "statistics": ("Statistics", tables.statistics_tables(numbers)),
     }
-    tables.summary(numbers, terminal)
-    texts = {"summary.txt": terminal.getvalue()}
+    texts = {"summary.txt": tables.summary(numbers)}
     for name, (heading, made) in files.items():
         command = f"snakemake --cores all {folder / 'tables' / name}.md"
         shown = heading, tables.LEGENDS[name], made, command
