@@ -197,13 +197,6 @@ def test_modes(parts):
     assert "is in colour, as are 2 of 10 images" in warnings[2] and len(warnings) == 3
 
 
-def test_names_that_differ_only_in_case(parts):
-    save(parts / "train/good/A.png", noise(50))
-    save(parts / "train/good/a.PNG", noise(51))
-    [line] = told(parts, "warning")
-    assert "train/good/A.png: differs from train/good/a.PNG only in case" in line
-
-
 def test_links(parts, tmp_path):
     outside = save(tmp_path / "elsewhere/9.png", noise(60))
     save(tmp_path / "more/8.png", noise(61))

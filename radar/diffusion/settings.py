@@ -98,7 +98,7 @@ def expand_predictors(config: dict) -> dict[str, dict]:
     for name in given:
         settings = complete(name)
         settings["training"] = config["training"] | settings["training"]
-        keys = COMMON.union(*(KEYS_OF.get(settings.get(name), set()) for name in ("space", "network")))
+        keys = COMMON.union(*(KEYS_OF.get(settings.get(name, ""), set()) for name in ("space", "network")))
         if missing := sorted(keys - settings.keys()):
             raise ConfigurationError(f"configuration: noise_predictors.{name}: {', '.join(missing)} missing")
         expanded[name] = {key: value for key, value in settings.items() if key in keys}
