@@ -15,7 +15,7 @@ import hashlib
 import importlib
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -62,8 +62,7 @@ class Facts:
 
 @dataclass
 class Report:
-    """rows: those of the listing whose image can be used, with the rest of the manifest's COLUMNS. problems: in
-    order."""
+    """rows: those of the listing whose image can be used, with the rest of the manifest's COLUMNS."""
 
     rows: list[dict]
     problems: list[Problem]
@@ -73,8 +72,7 @@ class Report:
 
 
 def listing_of(folder: Path, source: str = "folder", category: str = "", settings: dict | None = None) -> Listing:
-    """What the source (a module of radar.data) says of the dataset in `folder`. Raises DatasetError without a
-    folder."""
+    """What the source, a module of radar.data, says of the dataset in `folder`. Raises DatasetError without one."""
     folder = Path(folder)
     if not folder.is_dir():
         raise DatasetError([f"{folder}: no such folder; make it with dvc repro or dvc pull, or correct the path"])
@@ -178,70 +176,63 @@ def thumbnail(grey: Image.Image) -> np.ndarray:
     return (small - ndimage.gaussian_filter(small, SIGMA)).ravel().astype(np.float16)
 
 
-def _of_mask(folder: Path, row: dict, image: Facts, mask: Facts, mask_from: int) -> list[Problem]:
-    path, largest, found = folder / row["mask"], max(mask.values), []
+def _of_mask(folder: Path, row: dict, image: Facts, mask: Facts, mask_from: int) -> Iterator[Problem]:
+    path, largest = folder / row["mask"], max(mask.values)
     if (mask.width, mask.height) != (image.width, image.height):
-        found.append(error("mask of another size",
-                           f"{path}: the mask has {mask.width} x {mask.height} px, its image {row['path']} "
-                           f"{image.width} x {image.height}; save the mask at the size of its image"))
+        yield error("mask of another size",
+                    f"{path}: the mask has {mask.width} x {mask.height} px, its image {row['path']} {image.width} x "
+                    f"{image.height}; save the mask at the size of its image")
     if largest < mask_from:
         what = "is empty" if largest == 0 else f"has no value above {largest}, defect begins at {mask_from}"
-        found.append(warning("empty mask", f"{path}: {what}, so that all pixels of {row['path']}, which is called "
-                                           f"{row['defect']}, count as normal; draw the defect with 255"))
+        yield warning("empty mask", f"{path}: {what}, so that all pixels of {row['path']}, which is called "
+                                    f"{row['defect']}, count as normal; draw the defect with 255")
     elif mask_from > 1 and len(mask.values) > 2:
-        found.append(warning("mask with grey values", f"{path}: has {len(mask.values)} different values; {mask_from} "
-                                                      "and above is taken as defect"))
-    return found
+        yield warning("mask with grey values", f"{path}: has {len(mask.values)} different values; {mask_from} and "
+                                               "above is taken as defect")
 
 
-def _of_splits(folder: Path, listing: Listing) -> list[Problem]:
-    found, there = [], {(row["split"], row["label"]) for row in listing.rows}
+def _of_splits(folder: Path, listing: Listing) -> Iterator[Problem]:
+    there = {(row["split"], row["label"]) for row in listing.rows}
     if ("train", NORMAL) not in there:
-        found.append(error("no normal image", f"{folder / 'train' / 'good'}: no normal training image; put photographs "
-                                              f"of good parts there ({', '.join(sorted(SUFFIXES))})"))
+        yield error("no normal image", f"{folder / 'train' / 'good'}: no normal training image; put photographs of "
+                                       f"good parts there ({', '.join(sorted(SUFFIXES))})")
     defects = {row["defect"] for row in listing.rows if row["label"] == DEFECTIVE}
     masked = {row["defect"] for row in listing.rows if row["label"] == DEFECTIVE and row["mask"]}
     if masked and defects > masked:
-        found.append(warning("masks of some defects only",
-                             f"{folder}: {', '.join(sorted(defects - masked))} has no masks, others have; pixel "
-                             "metrics need all: add them, or expect none"))
+        yield warning("masks of some defects only", f"{folder}: {', '.join(sorted(defects - masked))} has no masks, "
+                                                    "others have; pixel metrics need all: add them, or expect none")
     for label, place, what in ((NORMAL, "test/good", "normal"), (DEFECTIVE, "test/<defect>", "defective")):
         if not there & {("test", label), ("test", UNKNOWN)}:
-            found.append(error(f"no {what} test image",
-                               f"{folder / place}: no {what} test image; the metrics need normal and defective ones "
-                               "(images without labels: test/ itself)"))
-    return found
+            yield error(f"no {what} test image", f"{folder / place}: no {what} test image; the metrics need normal and "
+                                                 "defective ones (images without labels: test/ itself)")
 
 
-def _of_modes(folder: Path, facts: dict[str, Facts]) -> list[Problem]:
-    found: list[Problem] = []
+def _of_modes(folder: Path, facts: dict[str, Facts]) -> Iterator[Problem]:
     kinds: dict[str, list[str]] = {"grey": [], "in colour": []}
     for path, mode in ((path, one.mode) for path, one in facts.items()):
         grey = mode in ("1", "L", "LA") or mode.startswith("I")
         kinds["grey" if grey else "in colour"].append(path)
         if mode in ("LA", "RGBA", "PA", "La", "RGBa"):
-            found.append(warning("alpha channel", f"{folder / path}: has an alpha channel, which is not looked at; "
-                                                  "save it without"))
+            yield warning("alpha channel", f"{folder / path}: has an alpha channel, which is not looked at; save it "
+                                           "without")
         elif not grey and mode not in ("P", "RGB"):
-            found.append(warning("colours", f"{folder / path}: its colours are {mode}, and are turned into RGB; save "
-                                            "it as RGB"))
+            yield warning("colours", f"{folder / path}: its colours are {mode} and are turned into RGB; save it so")
     what, few = min(kinds.items(), key=lambda kind: len(kind[1]))
     if few:
-        found.append(warning("grey and colour", f"{folder / few[0]}: is {what}, as are {len(few)} of {len(facts)} "
-                                                "images; all are read as the first training image is: save them alike"))
-    return found
+        yield warning("grey and colour", f"{folder / few[0]}: is {what}, as are {len(few)} of {len(facts)} images; all "
+                                         "are read as the first training image is: save them alike")
 
 
-def _of_names(folder: Path, paths: Sequence[str]) -> list[Problem]:
+def _of_names(folder: Path, paths: Sequence[str]) -> Iterator[Problem]:
     alike: dict[str, list[str]] = {}
     for path in paths:
         alike.setdefault(path.casefold(), []).append(path)
-    return [warning("names that differ only in case", f"{folder / first}: differs from {others[0]} only in case; on "
-                                                      "Windows and macOS one replaces the other: rename it")
-            for first, *others in alike.values() if others]
+    for first, *others in (names for names in alike.values() if names[1:]):
+        yield warning("names that differ only in case", f"{folder / first}: differs from {others[0]} only in case; on "
+                                                        "Windows and macOS one replaces the other: rename it")
 
 
-def _duplicates(folder: Path, listing: Listing, facts: dict[str, Facts]) -> list[Problem]:
+def _duplicates(folder: Path, listing: Listing, facts: dict[str, Facts]) -> Iterator[Problem]:
     """The same picture, or nearly the same, in training (with calibration) and test."""
     known = [row for row in listing.rows if row["path"] in facts]
     train = [row["path"] for row in known if row["split"] != "test"]
@@ -249,15 +240,14 @@ def _duplicates(folder: Path, listing: Listing, facts: dict[str, Facts]) -> list
     level = warning if listing.published else error
     by_pixels = {facts[path].pixels: path for path in reversed(train)}
     twins = {path: by_pixels[facts[path].pixels] for path in test if facts[path].pixels in by_pixels}
-    same = [level("the same in training and test",
-                  f"{folder / path}: the same picture as {twin}, which is learnt from; remove one of them")
-            for path, twin in twins.items()]
+    for path, twin in twins.items():
+        yield level("the same in training and test",
+                    f"{folder / path}: the same picture as {twin}, which is learnt from; remove one of them")
     thumbnails = {path: one.thumbnail for path, one in facts.items() if one.thumbnail is not None}
-    near = near_duplicates([path for path in test if path not in twins], train, thumbnails)
-    return same + [warning("nearly the same in training and test",
-                           f"{folder / path}: nearly the same picture as {twin}, which is learnt from (correlation "
-                           f"{likeness:.3f}); look at both")
-                   for path, twin, likeness in near]
+    for path, twin, likeness in near_duplicates([path for path in test if path not in twins], train, thumbnails):
+        yield warning("nearly the same in training and test",
+                      f"{folder / path}: nearly the same picture as {twin}, which is learnt from (correlation "
+                      f"{likeness:.3f}); look at both")
 
 
 def near_duplicates(test: Sequence[str], train: Sequence[str],

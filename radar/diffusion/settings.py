@@ -51,36 +51,27 @@ NoisePredictors = dict[Annotated[str, Field(pattern="^[A-Za-z0-9_.]+$")], NoiseP
 KEYS_OF: dict[str, set[str]] = {
     "features": {"backbone", "standardise"}, "unet": {"channels", "layers_per_block", "attention", "norm_groups"},
     "mlp": {"width", "depth"}, "dit": {"width", "depth", "heads"}}
-
-
-def keys_of(space: str, network: str) -> set[str]:
-    """The settings that a noise predictor of this space and network has."""
-    common = NoisePredictor.model_fields.keys() - {"base"}.union(*KEYS_OF.values())
-    return common | KEYS_OF.get(space, set()) | KEYS_OF.get(network, set())
+COMMON = NoisePredictor.model_fields.keys() - {"base"}.union(*KEYS_OF.values())
 
 
 class CompletePredictor(NoisePredictor):
     """As `expand_predictors` gives it: what it must be to be trained."""
 
     @model_validator(mode="after")
-    def _fits_its_space(self) -> Self:
+    def _fits_its_space_and_network(self) -> Self:
         if self.stride > self.patch:
             raise ValueError(f"stride {self.stride} exceeds patch {self.patch}: the pixels between would never be seen")
         if self.space == "features" and self.noise == "simplex":
             raise ValueError("noise is simplex on features; allowed there: gaussian")
         if self.space == "pixels" and self.network != "unet":
             raise ValueError(f"network is {self.network} on pixels; allowed there: unet")
-        return self
-
-    @model_validator(mode="after")
-    def _fits_its_network(self) -> Self:
         if self.network == "dit" and self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
         if self.network == "unet":
-            coarsest = 2 ** (len(self.channels) - 1)
-            sides = [self.patch // 2**level for level in range(len(self.channels))]
-            if self.patch % coarsest:
-                raise ValueError(f"patch {self.patch} must be a multiple of {coarsest}, for {len(sides)} levels of "
+            steps = [2**level for level in range(len(self.channels))]
+            sides = [self.patch // step for step in steps]
+            if self.patch % steps[-1]:
+                raise ValueError(f"patch {self.patch} must be a multiple of {steps[-1]}, for {len(steps)} levels of "
                                  "channels")
             if odd := [width for width in self.channels if width % self.norm_groups]:
                 raise ValueError(f"channels: {odd[0]} is not a multiple of norm_groups {self.norm_groups}")
@@ -107,7 +98,7 @@ def expand_predictors(config: dict) -> dict[str, dict]:
     for name in given:
         settings = complete(name)
         settings["training"] = config["training"] | settings["training"]
-        keys = keys_of(settings.get("space", ""), settings.get("network", ""))
+        keys = COMMON.union(*(KEYS_OF.get(settings.get(name, ""), set()) for name in ("space", "network")))
         if missing := sorted(keys - settings.keys()):
             raise ConfigurationError(f"configuration: noise_predictors.{name}: {', '.join(missing)} missing")
         expanded[name] = {key: value for key, value in settings.items() if key in keys}

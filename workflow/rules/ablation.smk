@@ -3,6 +3,7 @@
 
 GROUPS = {(one["group"], name) for one in VARIANTS for name in one["datasets"]}
 STUDIES = ABLATION_CONFIG["studies"]
+LITERAL = configuration.variant_method(KNOWN_METHODS["radar"])
 PLAN = f"{RUN}/ablation/variants.json"
 ABLATION = [f"{TABLES}/ablation{name}" for name in (".csv", "_differences.csv", "_counts.csv", ".md", ".tex")]
 ABLATION_FIGURES = expand(f"{RUN}/figures/ablation_{{study}}.{{suffix}}", study=STUDIES, suffix=["png", "pdf"])
@@ -14,27 +15,17 @@ rule ablation:
         ABLATION_FIGURES,
 
 
-localrules:
-    ablation_plan,
-
-
 rule ablation_plan:
     output:
         PLAN,
     log:
         f"{RUN}/ablation/variants.log",
+    localrule: True
     params:
         plan=dict(
             datasets=list(dict.fromkeys(name for one in VARIANTS for name in one["datasets"])),
             seeds=ABLATION_CONFIG["seeds"],
-            literal=next(
-                (
-                    one["variant"]
-                    for one in VARIANTS
-                    if one["method"] == configuration.variant_method(KNOWN_METHODS["radar"])
-                ),
-                "",
-            ),
+            literal=next((one["variant"] for one in VARIANTS if one["method"] == LITERAL), ""),
             studies={
                 name: {key: study.get(key) for key in ("title", "x", "log", "metrics", "kind", "compare")}
                 for name, study in STUDIES.items()
@@ -47,9 +38,7 @@ rule ablation_plan:
 
 rule ablate:
     input:
-        lambda wildcards: predictor_files(
-            [name for name in [variants_of(wildcards.group)[0].get("noise_predictor")] if name], wildcards
-        ),
+        lambda wildcards: predictor_files([variants_of(wildcards.group)[0].get("noise_predictor")], wildcards),
         plan=PLAN,
         manifest=MANIFEST,
     output:

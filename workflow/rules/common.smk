@@ -93,28 +93,21 @@ def placed(name, identity):
 
 def predictor_folder(name):
     """What the folder of a noise predictor is called."""
-    return placed(
-        f"noise_predictor-{name}",
-        lambda config, predictors: [
-            predictors.get(name),
-            config["longest_side"],
-            config["protocol"]["calibration_fraction"],
-        ],
-    )
+
+    def identity(config, predictors):
+        return [predictors.get(name), config["longest_side"], config["protocol"]["calibration_fraction"]]
+
+    return placed(f"noise_predictor-{name}", identity)
 
 
 def method_folder(name, method, draws=None):
     """What the folder of a method is called; draws: of the bootstrap, where they are not those of the protocol."""
-    return placed(
-        name,
-        lambda config, predictors: [
-            predictors.get(method.get("noise_predictor")),
-            config["longest_side"],
-            config["protocol"],
-            draws,
-            config["training"] if "training" in method else None,
-        ],
-    )
+
+    def identity(config, predictors):
+        uses, trains = predictors.get(method.get("noise_predictor")), "training" in method
+        return [uses, config["longest_side"], config["protocol"], draws, config["training"] if trains else None]
+
+    return placed(name, identity)
 
 
 PREDICTOR_OF = {predictor_folder(name): name for name in PREDICTORS}  # folder -> name
@@ -191,9 +184,9 @@ def per_dataset(pattern, **wildcards):
 
 
 def predictor_files(names, wildcards):
-    """The files of shared noise predictors, on the dataset and seed of the wildcards."""
+    """The files of shared noise predictors, on the dataset and seed of the wildcards; None has none."""
     keys = {key: wildcards[key] for key in ("dataset", "category")} | {"seed": wildcards.get("seed", SEEDS[0])}
-    folders = [predictor_folder(name) for name in names]
+    folders = [predictor_folder(name) for name in names if name]
     return expand(f"{PREDICTOR}/noise_predictor.{{suffix}}", predictor=folders, suffix=["json", "safetensors"], **keys)
 
 

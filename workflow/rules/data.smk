@@ -3,10 +3,6 @@
 # of the same bytes reruns nothing; originals and photographs are read again when a file's time has changed.
 
 
-localrules:
-    prepare,  # DVC needs this repository and its cache, which jobs elsewhere may not see
-
-
 rule prepare:
     output:
         manifest=MANIFEST,
@@ -16,6 +12,7 @@ rule prepare:
     wildcard_constraints:
         dataset="|".join(configuration.generated_datasets()),
     priority: 100
+    localrule: True  # DVC needs this repository and its cache, which jobs elsewhere may not see
     conda:
         "../../environment.yml"
     resources:

@@ -3,9 +3,7 @@
 
 rule fit_and_score:
     input:
-        lambda wildcards: predictor_files(
-            [name for name in [method_of(wildcards).get("noise_predictor")] if name], wildcards
-        ),
+        lambda wildcards: predictor_files([method_of(wildcards).get("noise_predictor")], wildcards),
         manifest=MANIFEST,
     output:
         scores=f"{DETECTOR}/scores.csv",

@@ -28,15 +28,12 @@ LOSSES = per_dataset(
 FIGURE_INPUTS = {"roc": SCORES + MANIFESTS, "loss": LOSSES, "strip": MAPS + MANIFESTS}
 
 
-localrules:
-    describe,
-
-
 rule describe:
     output:
         f"{RUN}/run.json",
     log:
         f"{RUN}/describe.log",
+    localrule: True
     params:
         description=description(),
     run:
