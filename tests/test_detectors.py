@@ -32,7 +32,8 @@ def small(name: str) -> dict:
     if "training" in description:
         shrunk = {"patch": 16, "stride": 8, "channels": [8, 16], "attention": [8], "norm_groups": 4,
                   "segmentation_channels": [8, 16]}
-        settings |= {key: value for key, value in shrunk.items() if key in settings}
+        has = inspect.signature(find_class(description["class"])).parameters
+        settings |= {key: value for key, value in shrunk.items() if key in has}
     if "choose" in settings:
         description["settings"]["choose"] = {"t": [1, 100], "map": ["noise", "residual"],
                                              "detection": ["forest", "normal"]}
