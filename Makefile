@@ -1,5 +1,5 @@
 # make run: set up, run the whole benchmark, show the main table. make ablation: the ablation study. make test: the tests;
-# make test-full: those too that need more than 8 minutes or 4 GiB. make reference: take the default run's metrics,
+# make test-full: those too that need longer or more than 4 GiB. make reference: take the default run's metrics,
 # settings and two figures into git: `dvc metrics diff` and `dvc params diff` compare with them, the README shows them.
 # All may be called in any order and any number of times; what is done is not done again.
 
