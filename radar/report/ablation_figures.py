@@ -13,8 +13,9 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from radar.report.ablation import Ablation, choices, missing
 from radar.report.ablation_tables import labels, named
-from radar.report.drawing import MARKERS, WIDTH, entitle, of, pairs_of, styled
+from radar.report.drawing import MARKERS, WIDTH, entitle, styled
 from radar.report.format import DASH, plain
+from radar.report.load import of, pairs_of
 
 ITSELF, UNKNOWN = "literal reading", "not compared"
 SIDES = {  # of a list's variants: colour and marker

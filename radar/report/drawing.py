@@ -115,14 +115,6 @@ def entitle(figure: Figure, lines: Iterable[str], legend: Sequence[Artist] = ())
     return figure
 
 
-def of(table: pd.DataFrame, pair: Pair) -> pd.DataFrame:
-    return table[(table["dataset"] == pair[0]) & (table["category"] == pair[1])]
-
-
-def pairs_of(table: pd.DataFrame) -> list[Pair]:
-    return list(table[["dataset", "category"]].drop_duplicates().itertuples(index=False, name=None))
-
-
 def absent(run: Run, pairs: Iterable[Pair], table: pd.DataFrame) -> list[str]:
     """One line that names the methods without a row in `table`, or none."""
     known = set(table[KEY].itertuples(index=False, name=None))

@@ -25,13 +25,11 @@ from radar.report.drawing import (
     name_columns,
     name_points,
     name_rows,
-    of,
-    pairs_of,
     panels,
     style_of,
     styled,
 )
-from radar.report.load import KEY, InputError, Run, read_csv
+from radar.report.load import KEY, InputError, Run, of, pairs_of, read_csv
 from radar.report.tables import NAMES
 
 PARTS = {"tiling_ms": "tiling", "features_ms": "frozen features", "noise_predictor_ms": "noise predictor",

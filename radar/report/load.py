@@ -211,6 +211,19 @@ def absent(path: Path) -> str:
     return f"; {log.name} ends: {last_line(log)[:200]}" if last_line(log) else f"; {log.name} is empty"
 
 
+# Tables
+
+
+def of(table: pd.DataFrame, pair: Pair) -> pd.DataFrame:
+    """The rows of a dataset."""
+    return table[(table["dataset"] == pair[0]) & (table["category"] == pair[1])]
+
+
+def pairs_of(table: pd.DataFrame) -> list[Pair]:
+    """The datasets of a table, in its order."""
+    return list(table[["dataset", "category"]].drop_duplicates().itertuples(index=False, name=None))
+
+
 # Files
 
 

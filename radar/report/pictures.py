@@ -18,8 +18,8 @@ from radar.images.map_archive import read_maps, read_scale
 from radar.images.overlay import COLOURS, colour, edge, relative_to
 from radar.images.photos import read_image
 from radar.report import format
-from radar.report.drawing import WIDTH, entitle, name_columns, of, style_of, styled
-from radar.report.load import InputError, Pair, Run, read_csv
+from radar.report.drawing import WIDTH, entitle, name_columns, style_of, styled
+from radar.report.load import InputError, Pair, Run, of, read_csv
 
 OUTLINE = (0, 230, 230)
 DOTS, GAP = 300, 4  # px of pictures per inch, and between them

@@ -12,7 +12,7 @@ from tabulate import tabulate
 from radar.evaluation.statistics import FEWEST_FRIEDMAN, deviation_factors
 from radar.report.compare import FALSE_POSITIVE_RATES, FROM_CD, KEY, RANKED, latency, winners
 from radar.report.format import DASH, count, interval, p_value, percent, plain, rounded, share, span, spread
-from radar.report.load import Pair, Run, read_csv, read_json
+from radar.report.load import Pair, Run, of, pairs_of, read_csv, read_json
 from radar.report.table import Table, frame_of
 
 FPR = "false_positive_rate_measured"
@@ -42,8 +42,7 @@ class Numbers:
     def __init__(self, run: Run, folder: Path):
         text = dict.fromkeys(["reason", "commit"], "str")
         self.run, self._frames = run, {name: read_csv(folder / f"{name}.csv", dtype=text) for name in FILES}
-        self.pairs: list[Pair] = list(dict.fromkeys(zip(*(
-            pd.concat([self["main"], self["missing"]])[name] for name in KEY[:2]), strict=True)))
+        self.pairs = pairs_of(pd.concat([self["main"], self["missing"]]))
         self._main = {row[:4]: row[4:7] for row in self["main"].itertuples(index=False, name=None)}
         self._won = winners(self["main"], self["differences"])
 
@@ -52,8 +51,7 @@ class Numbers:
 
     def on(self, name: str, pair: Pair) -> pd.DataFrame:
         """The rows of a dataset."""
-        rows = self[name]
-        return rows[(rows["dataset"] == pair[0]) & (rows["category"] == pair[1])]
+        return of(self[name], pair)
 
     def cell(self, pair: Pair, method: str, metric: str) -> Cell:
         """A mean with half of its interval, of a rate with both ends; bold if it wins and no method is missing."""
