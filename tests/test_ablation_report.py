@@ -224,7 +224,7 @@ def test_the_script_writes_everything_and_the_same_bytes_again(tmp_path, monkeyp
 
     run, outputs = Report(tmp_path, ["texture/gravel"]).run, []
     for _ in range(2):
-        main(run)
+        main(run, False)
         outputs.append({str(path.relative_to(run)): path.read_bytes() for path in run.glob("[tf]*/*")})
     assert outputs[0] == outputs[1]
     assert set(outputs[0]) == {f"figures/ablation_{name}.{end}" for name in STUDIES for end in ("png", "pdf")} | {

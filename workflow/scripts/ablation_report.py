@@ -1,20 +1,18 @@
 """Write the tables (CSV, Markdown, LaTeX) and figures (PNG, PDF) of the ablation study into a run's folder."""
 
-import argparse
 import sys
 from pathlib import Path
 
-from radar.files import atomic
 from radar.report import ablation, ablation_figures, ablation_tables
 from radar.report.drawing import save
-from radar.report.load import InputError
+from radar.report.step import out_of, step, write
 from radar.report.table import latex, markdown
 
 COMMAND = "snakemake --cores all ablation"
 
 
-def main(run: Path) -> None:
-    study = ablation.read_ablation(run)
+def main(run: Path, partial: bool) -> None:
+    study, out = ablation.read_ablation(run), out_of(run, partial)
     rows = ablation.table(study)
     differences = ablation.comparisons(study, rows)
     counts = ablation.counts(study, rows, differences)
@@ -26,21 +24,13 @@ def main(run: Path) -> None:
         "ablation.md": markdown("Ablation", ablation_tables.LEGEND, [ablation_tables.found(counts), *tables], COMMAND),
         "ablation.tex": latex("Ablation", ablation_tables.LEGEND, tables, COMMAND),
     }
-    for name, text in texts.items():
-        with atomic(run / "tables" / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    write(out / "tables", texts)
     for name in study.studies:
-        save(ablation_figures.figure(study, name, rows), run / "figures" / f"ablation_{name}", COMMAND)
+        save(ablation_figures.figure(study, name, rows), out / "figures" / f"ablation_{name}", COMMAND)
     for (dataset, category, variant), reason in ablation.missing(study).items():
         print(f"missing: {dataset}/{category} {variant}, {reason}", file=sys.stderr)
-    print(f"ablation: {run / 'tables' / 'ablation.md'}")
+    print(f"ablation: {out / 'tables' / 'ablation.md'}")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", type=Path, required=True, metavar="FOLDER", 
-                        help="results/runs/<run>; the variants lie in results/ablation")
-    try:
-        main(parser.parse_args().run)
-    except (InputError, OSError) as error:
-        sys.exit(f"ablation: {error}")
+    step(__doc__, main)

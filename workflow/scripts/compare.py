@@ -1,20 +1,20 @@
 """Write every number of a run as CSV, from what evaluation and timing left; for DVC its means and its configuration."""
 
-import argparse
 import sys
 from pathlib import Path
 
 import pandas as pd
 
-from radar.files import atomic, write_json
+from radar.files import write_json
 from radar.report import compare
-from radar.report.load import InputError, load, read_run
+from radar.report.load import load, read_run
+from radar.report.step import out_of, step, write
 
 
 def main(folder: Path, partial: bool) -> None:
     run = read_run(folder)
     results = load(run, partial)
-    out = folder / "partial" if partial else folder
+    out = out_of(folder, partial)
     means = compare.category_means(results)
     main_table, (ranks, comparisons) = compare.main_table(results), compare.ranks(results)
     tables = {
@@ -24,9 +24,7 @@ def main(folder: Path, partial: bool) -> None:
         "statistics": compare.by_seed(results), "ranks": ranks, "comparisons": comparisons,
         "answers": compare.answers(results),
     }
-    for name, table in tables.items():
-        with atomic(out / "tables" / f"{name}.csv") as temporary:
-            table.to_csv(temporary, index=False)
+    write(out / "tables", {f"{name}.csv": table.to_csv(index=False) for name, table in tables.items()})
     write_json(out / "metrics.json", compare.nested_means(main_table))
     write_json(out / "params.json", run.config)
     for one in results.missing.itertuples():
@@ -34,11 +32,4 @@ def main(folder: Path, partial: bool) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="results/runs/<run>")
-    parser.add_argument("--partial", action="store_true", help="after a failure: what is there, into DIR/partial")
-    arguments = parser.parse_args()
-    try:
-        main(arguments.run, arguments.partial)
-    except (InputError, OSError) as error:
-        sys.exit(f"compare: {error}")
+    step(__doc__, main)

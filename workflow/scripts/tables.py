@@ -1,18 +1,16 @@
 """Write the tables of a run in Markdown and LaTeX, and the terminal's summary, from the CSV files of compare.py."""
 
-import argparse
-import sys
 from pathlib import Path
 
-from radar.files import atomic
 from radar.report import table, tables
-from radar.report.load import InputError, read_run
+from radar.report.load import read_run
+from radar.report.step import out_of, step, write
 
 FAILED = "**After a run that failed: what is there, some of it perhaps of an earlier run.**\n\n"
 
 
 def main(folder: Path, partial: bool) -> None:
-    out = (folder / "partial" if partial else folder) / "tables"
+    out = out_of(folder, partial) / "tables"
     numbers = tables.Numbers(read_run(folder), out)
     main_tables = tables.main_tables(numbers)
     means = [one for one in main_tables if tables.is_mean(tuple(one.title.split("/", 1)))]
@@ -29,17 +27,8 @@ def main(folder: Path, partial: bool) -> None:
         texts[f"{name}.md"] = FAILED * partial + table.markdown(*shown)
         texts[f"{name}.tex"] = table.latex(*shown)
     texts["main.md"] += tables.references(numbers.run)
-    for name, text in texts.items():
-        with atomic(out / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    write(out, texts)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="results/runs/<run>")
-    parser.add_argument("--partial", action="store_true", help="after a failure: what is in DIR/partial")
-    arguments = parser.parse_args()
-    try:
-        main(arguments.run, arguments.partial)
-    except (InputError, OSError) as error:
-        sys.exit(f"tables: {error}")
+    step(__doc__, main)
