@@ -7,7 +7,6 @@ nothing is corrected for the number of comparisons. Nothing is formatted here.
 """
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from radar.report.compare import FALSE_POSITIVE_RATES, contrast, main_table
-from radar.report.load import Pair, Results, Run, Seeds, load, read_json
+from radar.report.compare import FALSE_POSITIVE_RATES, difference, main_table
+from radar.report.load import Pair, Results, Run, load, read_json
 
 PLACE = ["study", "dataset", "category", "series", "x", "variant"]
 TABLE = [*PLACE, "metric", "mean", "ci_low", "ci_high", "difference", "difference_low", "difference_high", "n_seeds",
@@ -56,8 +55,8 @@ def read_ablation(run: Path) -> Ablation:
     for name in plan["datasets"]:
         variants = dict.fromkeys(places.loc[places["datasets"] == name, "variant"])
         part = Run(run, "ablation", config={}, changed={}, datasets={name: {}}, networks={}, seeds=plan["seeds"],
-                   methods={variant: {"folder": variant} for variant in variants}, results=folder)
-        results[part.pairs[0]] = load(part, partial=True, timed=False)
+                   methods={variant: {"folder": variant} for variant in variants}, results=folder, partial=True)
+        results[part.pairs[0]] = load(part, timed=False)
     return Ablation(plan["studies"], places[PLACE].reset_index(drop=True), results, plan["literal"])
 
 
@@ -86,15 +85,9 @@ def _against_literal(ablation: Ablation, pair: Pair) -> pd.DataFrame:
     for variant, metric in zip(rows["variant"], rows["metric"], strict=True):
         variants = results.samples[pair][metric]
         against = {} if variant == ablation.literal else variants.get(ablation.literal, {})
-        differences.append(_difference(variants[variant], against)[:3])
+        differences.append(difference(variants[variant], against)[:3])
     rows[["difference", "difference_low", "difference_high"]] = np.reshape(differences, (len(rows), 3))
     return rows
-
-
-def _difference(ours: Seeds, theirs: Seeds) -> tuple[float, float, float, int]:
-    """ours - theirs, both ends of its interval, and over how many seeds; NaN where they share none."""
-    found = contrast(ours, theirs)
-    return (found[0].value, *found[0].ends(), found[1]) if found else (math.nan, math.nan, math.nan, 0)
 
 
 def _costs(results: Results) -> pd.DataFrame:
@@ -136,7 +129,7 @@ def comparisons(ablation: Ablation, rows: pd.DataFrame) -> pd.DataFrame:
         samples = ablation.results[dataset, category].samples[dataset, category][metric]
         for what, ours, theirs in _compared(ablation.studies[study], group):
             found.append((what, *key, ours.series, ours.x, ours.variant, theirs.series, theirs.x, theirs.variant,
-                          *_difference(samples[ours.variant], samples[theirs.variant])))
+                          *difference(samples[ours.variant], samples[theirs.variant])))
     return pd.DataFrame(found, columns=DIFFERENCES).astype({"x": float, "other_x": float})
 
 

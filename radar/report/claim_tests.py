@@ -33,7 +33,7 @@ def better(claim: Claim, left: Left) -> Evidence:
     def compare(pair: Pair, rival: str) -> dict[Key, Estimate]:
         found = {(metric, rival): contrast(left.seeds(pair, method, metric), left.seeds(pair, rival, metric))
                  for metric in metrics}
-        return {key: one[0] for key, one in found.items() if one} if all(found.values()) else {}
+        return {key: one for key, one in found.items() if one} if all(found.values()) else {}
 
     def facts(metric: str) -> dict:
         """The best rival, and how many rivals are on either side."""
@@ -110,7 +110,7 @@ def trend(claim: Claim, left: Left) -> Evidence:
     for pair in found.pairs:
         leads = {metric: contrast(*(found.seeds(pair, one, metric) for one in (here, last))) for metric in metrics}
         if all(leads.values()):
-            comparisons[pair] = {(metric, end): one[0] for metric, one in leads.items() if one}
+            comparisons[pair] = {(metric, end): one for metric, one in leads.items() if one}
     if not comparisons:
         raise NotRun("points", study=study, series=series, at=plain(at), last=end)
     courses = [(_names([metric]), ", ".join(
@@ -143,8 +143,7 @@ def reaches(claim: Claim, left: Left) -> Evidence:
         if not seeds:
             raise NotRun("metric", metrics=_names([metric]), method=left.label(method), name="/".join(pair))
         one = over_seeds(seeds.values())
-        comparisons[pair] = {(metric, ""): Estimate(one.value - published / 100,
-                                                    None if one.draws is None else one.draws - published / 100)}
+        comparisons[pair] = {(metric, ""): Estimate(one.value - published / 100, one.draws - published / 100)}
     return Evidence(method, comparisons, -claim.options["margin"] / 100,
                     f"{_names([metric])} of {left.label(method)}; {left.images(pairs, method)}", "percent",
                     lambda lead: 100 * lead + published, facts={"networks": left.networks(pairs, method)})
@@ -191,7 +190,7 @@ def _rounds(record: Mapping) -> dict[int, float]:
 def _median(values: Sequence[float], otherwise: float) -> Estimate:
     """The median of a number per round, and its draws over resampled rounds; `otherwise` if there is no round."""
     if len(values) < ROUNDS:
-        return Estimate(float(np.median(values)) if values else otherwise, None)
+        return Estimate(float(np.median(values)) if values else otherwise)
     drawn = np.random.default_rng(0).choice(values, (DRAWS, len(values)))
     return Estimate(float(np.median(values)), np.median(drawn, axis=1))
 
