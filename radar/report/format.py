@@ -57,4 +57,4 @@ def span(values: Iterable[float], write=plain) -> str:
 
 def count(number: int, noun: str) -> str:
     """1 seed, 2 seeds."""
-    return f"{number} {noun}{'s' * (number != 1)}"
+    return f"{number} {noun}{'' if number == 1 else 's'}"
