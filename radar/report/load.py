@@ -25,6 +25,7 @@ KEY = ["dataset", "category", "method"]
 DESCRIPTION = ("config", "changed", "datasets", "methods", "networks", "seeds")
 RECORD = ["threshold", "false_positive_rate", "n_calibration", "calibration_too_small", "n_test_normal",
           "n_test_anomalous", "n_test_unlabelled"]
+MEASURED = ["device", "device_name", "threads", "cores_of_others", "latency_ms_median", "nfe"]  # without any timing
 MAKE, AGAIN = "make it with snakemake --cores all", "delete it and run snakemake --cores all"
 Content = TypeVar("Content", bound=Container)
 
@@ -186,7 +187,7 @@ def _timing(run: Run) -> tuple[pd.DataFrame, list[tuple[str, str, str, str]]]:
         for method, one in methods.items():
             rows.append(dict(zip(KEY, (*pair, method), strict=True)) | shared | one)
             rows[-1]["images_per_s_by_batch"] = json.dumps(one["images_per_s_by_batch"])
-    return pd.DataFrame(rows, columns=None if rows else [*KEY, "device", "latency_ms_median", "nfe"]), missing
+    return pd.DataFrame(rows, columns=None if rows else [*KEY, *MEASURED]), missing
 
 
 def absent(path: Path) -> str:

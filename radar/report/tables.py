@@ -32,7 +32,7 @@ LABEL = 20       # of them; a longer name of a method breaks
 SHOWN_ALONE = 6  # datasets that the terminal shows one by one, beside the means over categories
 
 
-class Numbers:
+class Numbers(dict[str, pd.DataFrame]):
     """The CSV files that compare.py wrote of a run: numbers["main"]. Raises InputError.
 
     pairs: its datasets, before them the means over categories.
@@ -40,13 +40,11 @@ class Numbers:
 
     def __init__(self, run: Run, folder: Path):
         text = dict.fromkeys(["reason", "commit"], "str")
-        self.run, self._frames = run, {name: read_csv(folder / f"{name}.csv", dtype=text) for name in FILES}
+        super().__init__({name: read_csv(folder / f"{name}.csv", dtype=text) for name in FILES})
+        self.run = run
         self.pairs = [*filter(is_mean, pairs_of(self["main"])), *run.pairs]
         self._main = {row[:4]: row[4:7] for row in self["main"].itertuples(index=False, name=None)}
         self._won = winners(self["main"], self["differences"])
-
-    def __getitem__(self, name: str) -> pd.DataFrame:
-        return self._frames[name]
 
     def cell(self, pair: Pair, method: str, metric: str, write: Callable[..., str] = spread) -> str:
         """A mean with half of its interval, of a rate with both ends; bold if it wins and no method is missing."""
@@ -61,11 +59,9 @@ class Numbers:
         texts = "not all of " + rows["category"] if is_mean(pair) else rows["reason"]
         return {name: "; ".join(dict.fromkeys(lines)) for name, lines in texts.groupby(rows["method"], sort=False)}
 
-    def latency(self, pair: Pair, method: str) -> str:
-        return rounded(latency(self["timing"], pair, method))
-
-    def nfe(self, method: str) -> str:
-        return span(self["timing"].query("method == @method")["nfe"])
+    def cost(self, pair: Pair, method: str) -> list[str]:
+        """Its latency and NFE."""
+        return [rounded(latency(self["timing"], pair, method)), span(self["timing"].query("method == @method")["nfe"])]
 
     def table(self, title: str, columns: Sequence[tuple[str, str]], rows: Mapping[str, Sequence[str]],
               reasons: Mapping[str, str] | None = None) -> Table:
@@ -121,7 +117,7 @@ def compact_table(numbers: Numbers) -> Table:
     for method in numbers.run.methods:
         rows[method] = [text for pair in pairs for text in (
             *(numbers.cell(pair, method, metric, lambda mean, *_: share(mean)) for metric in COMPACT),
-            numbers.latency(pair, method))] + [numbers.nfe(method)]
+            numbers.cost(pair, method)[0])] + numbers.cost(pairs[0], method)[1:]
     columns = [("/".join(pair), label) for pair in pairs for label in (*(NAMES[metric] for metric in COMPACT), "ms")]
     table = numbers.table("all datasets", [*columns, ("", "NFE")], rows)
     table.caption += timed_on(numbers["timing"])[:1]
@@ -204,14 +200,13 @@ def timed_on(timed: pd.DataFrame) -> list[str]:
 
 def device_texts(timed: pd.DataFrame) -> list[str]:
     """Kind and name of each device that was timed, and its threads."""
-    shown = timed.reindex(columns=["device", "device_name", "threads"]).drop_duplicates().itertuples(index=False)
-    return [f"{kind}{f' ({name})' if name not in (kind, '') and not pd.isna(name) else ''}"
-            + ("" if pd.isna(threads) else f", {count(int(threads), 'thread')}") for kind, name, threads in shown]
+    shown = timed[["device", "device_name", "threads"]].drop_duplicates().itertuples(index=False)
+    return [f"{kind} ({name}), {count(threads, 'thread')}" for kind, name, threads in shown]
 
 
 def busy(timed: pd.DataFrame) -> list[str]:
     """Why times cannot be compared."""
-    others = timed["cores_of_others"].max() if len(timed) else 0
+    others = timed["cores_of_others"].max()
     return ([TEXT["mixed"]] * (len(device_texts(timed)) > 1)
             + [TEXT["busy"].format(cores=rounded(others))] * bool(others > BUSY))
 
@@ -306,8 +301,7 @@ def _grid(numbers: Numbers, pair: Pair, table: Table) -> str:
     cells = table.frame[[MAIN[metric] for metric in SUMMARY]].map(
         lambda cell: "*" * isinstance(cell, Bold) + cell.partition(" [")[0])
     methods = {label: name for name, label in numbers.run.labels.items()}
-    rows = [[label, *row, numbers.latency(pair, methods[label]), numbers.nfe(methods[label])]
-            for label, *row in cells.itertuples(name=None)]
+    rows = [[label, *row, *numbers.cost(pair, methods[label])] for label, *row in cells.itertuples(name=None)]
     heads = ["method", *(NAMES[metric] for metric in SUMMARY), "latency ms", "NFE"]
     return tabulate(rows, heads, disable_numparse=True, colalign=["left", *["right"] * (len(heads) - 1)],
                     maxcolwidths=[LABEL, *[None] * (len(heads) - 1)])
