@@ -17,7 +17,7 @@ from torch import Tensor
 
 from radar.diffusion.predictor import NoisePredictor
 from radar.diffusion.schedule import ALPHA_BAR, T, diffuse
-from radar.images.filters import resized, smooth, top_mean
+from radar.images.filters import top_mean
 from radar.images.image_set import ImageSet
 from radar.method.detector import Detector, Prediction
 
@@ -25,20 +25,17 @@ from radar.method.detector import Detector, Prediction
 class DDPM(Detector):
     """noise_level: lambda, the timestep to which the image is noised, 1 ... 999. Paper: 250.
     chain_steps: network evaluations from lambda to 0, at most lambda; equal to lambda = the paper's full chain.
-    top_fraction: share of the map's pixels whose mean is the image score [ours].
-    smoothing: sigma in px of the anomaly map, the same for every method of a run.
+    top_fraction: share of the smoothed map's pixels whose mean is the image score [ours].
     """
 
     noise_predictor: NoisePredictor
 
-    def __init__(self, *, noise_level: int = 250, chain_steps: int = 250, top_fraction: float = 0.01,
-                 smoothing: float = 0.0, **common):
+    def __init__(self, *, noise_level: int = 250, chain_steps: int = 250, top_fraction: float = 0.01, **common):
         super().__init__(**common)
         self.require(1 <= noise_level < T, f"noise_level is {noise_level}; allowed: 1 to {T - 1}")
         self.require(1 <= chain_steps <= noise_level,
                      f"chain_steps is {chain_steps}; allowed: 1 to noise_level = {noise_level}")
-        self.noise_level, self.chain_steps = noise_level, chain_steps
-        self.top_fraction, self.smoothing = top_fraction, smoothing
+        self.noise_level, self.chain_steps, self.top_fraction = noise_level, chain_steps, top_fraction
 
     @property
     def nfe(self) -> int:
@@ -71,8 +68,7 @@ class DDPM(Detector):
 
     def predict(self, images: Tensor) -> Prediction:
         x_0 = self.noise_predictor.encode(images)
-        error = (x_0 - self.reconstruct(x_0)).square().mean(1)
-        anomaly_map = smooth(resized(error, images.shape[2:]), self.smoothing)
+        anomaly_map = self.full_map((x_0 - self.reconstruct(x_0)).square().mean(1), images)
         return Prediction(top_mean(anomaly_map, self.top_fraction), anomaly_map)
 
 

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from radar.diffusion.networks import unet
 from radar.diffusion.schedule import T, at, diffuse, image_noise
-from radar.images.filters import smooth, top_mean
+from radar.images.filters import top_mean
 from radar.images.image_set import ImageSet
 from radar.images.synthetic import TEXTURES, paste
 from radar.images.tiling import tiling
@@ -54,8 +54,7 @@ class DiffusionAD(Detector):
     anomaly_probability: share of the training patches that get a synthetic anomaly.
     textures: photographs to take anomalies from (brick, grass, gravel; never the one that is tested), besides the
         shuffled patch itself. Paper: the Describable Textures Dataset.
-    top_fraction: share of the map's pixels whose mean is the image score.
-    smoothing: sigma in px of the anomaly map, the same for every method of a run, before the image score is taken.
+    top_fraction: share of the smoothed map's pixels whose mean is the image score.
     """
 
     def __init__(self, *, patch: int = 256, stride: int = 256, channels: Sequence[int] = (128, 128, 256, 256, 512, 512),
@@ -63,7 +62,7 @@ class DiffusionAD(Detector):
                  segmentation_channels: Sequence[int] = (64, 128, 256, 512, 512, 512), tile_batch: int = 32,
                  t_n: int = 200, t_m: int = 400, t_split: int = 300, guidance: str = "norm",
                  guidance_weight: float = 1.0, segmentation: str = "network", anomaly_probability: float = 0.5,
-                 textures: Sequence[str] = (), top_fraction: float = 50 / 256**2, smoothing: float = 0.0, **common):
+                 textures: Sequence[str] = (), top_fraction: float = 50 / 256**2, **common):
         super().__init__(**common)
         self.require(guidance in ("norm", "none"), f"guidance is '{guidance}'; allowed: norm, none")
         self.require(segmentation in ("network", "none"), f"segmentation is '{segmentation}'; allowed: network, none")
@@ -88,7 +87,7 @@ class DiffusionAD(Detector):
         self.t_test = [t_n, t_m] if guidance == "norm" else [t_n]
         self.t_ranges = [(0, t_split), (t_split, T)][:len(self.t_test)]
         self.guidance_weight, self.anomaly_probability, self.textures = guidance_weight, anomaly_probability, textures
-        self.top_fraction, self.smoothing = top_fraction, smoothing
+        self.top_fraction = top_fraction
 
     @property
     def nfe(self) -> int:
@@ -110,7 +109,7 @@ class DiffusionAD(Detector):
         self.training(self.networks_, self.loss, lambda g: normal.random_patches(count, self.patch, g))
 
     def _build(self, image_channels: int) -> None:
-        networks = nn.ModuleDict({"unet": unet(image_channels, image_channels, self.unet_settings)})
+        networks = nn.ModuleDict({"unet": unet(image_channels, self.unet_settings)})
         if self.segmentation_channels:
             networks["segmentation"] = Segmentation(2 * image_channels, self.segmentation_channels,
                                                     self.unet_settings["norm_groups"])
@@ -161,8 +160,8 @@ class DiffusionAD(Detector):
         batch = [tiles.split(images), *(tiles.split(e).repeat(len(images), 1, 1, 1) for e in noise)]
         parts = zip(*(one.split(self.tile_batch) for one in batch), strict=True)
         stitched = tiles.stitch(torch.cat([self._predict_tiles(*part) for part in parts]))
-        anomaly_map = stitched[:, 0] if self.segmentation_channels else (images - stitched).square().mean(1)
-        anomaly_map = smooth(anomaly_map, self.smoothing)
+        differing = stitched[:, 0] if self.segmentation_channels else (images - stitched).square().mean(1)
+        anomaly_map = self.full_map(differing, images)
         return Prediction(top_mean(anomaly_map, self.top_fraction), anomaly_map)
 
     def _predict_tiles(self, x_0: Tensor, *e: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from torch import Tensor
 
 from radar.images.features import FrozenFeatures
-from radar.images.filters import resized, smooth, top_mean
+from radar.images.filters import top_mean
 from radar.images.tiling import tiling
 from radar.method.detector import Detector, Prediction
 
@@ -18,13 +18,12 @@ class Floor(Detector):
     patch: pixels: side of the patches in px; tiles overlap by half, and what is said of them is blended.
     top_fraction: share of the map whose mean is the image score: on pixels of the smoothed map, on features of the
         grid, before smoothing (0.025 = 5 of 14 x 14 positions).
-    smoothing: sigma in px of the anomaly map, the same for every method of a run.
     """
 
-    def __init__(self, space: str, backbone: str, patch: int, top_fraction: float, smoothing: float, **common):
+    def __init__(self, space: str, backbone: str, patch: int, top_fraction: float, **common):
         super().__init__(**common)
         self.require(space in ("pixels", "features"), f"space is {space!r}; allowed: 'pixels', 'features'")
-        self.patch, self.top_fraction, self.smoothing = patch, top_fraction, smoothing
+        self.patch, self.top_fraction = patch, top_fraction
         self.features = FrozenFeatures(self.device, backbone) if space == "features" else None
 
     @abstractmethod
@@ -46,9 +45,7 @@ class Floor(Detector):
     def predict(self, images: Tensor) -> Prediction:
         if self.features:
             grid = self.judge_features(self.features(images))
-            anomaly_map = smooth(resized(grid, images.shape[2:]), self.smoothing)
-            return Prediction(top_mean(grid, self.top_fraction), anomaly_map)
+            return Prediction(top_mean(grid, self.top_fraction), self.full_map(grid, images))
         tiles = tiling(*images.shape[2:], self.patch, self.patch // 2, images.device)
-        anomaly_map = tiles.stitch(self.judge_patches(tiles.split(images))).mean(1)
-        anomaly_map = smooth(anomaly_map, self.smoothing)
+        anomaly_map = self.full_map(tiles.stitch(self.judge_patches(tiles.split(images))).mean(1), images)
         return Prediction(top_mean(anomaly_map, self.top_fraction), anomaly_map)

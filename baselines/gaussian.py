@@ -32,7 +32,7 @@ FIRST = 256  # images at most that centre and unit are taken from; they are kept
 
 
 class Gaussian(Floor):
-    """space, backbone, patch, top_fraction, smoothing: see Floor.
+    """space, backbone, patch, top_fraction: see Floor.
     training_patches: pixels: how many random patches mu and S are computed from.
     channels: features: how many, drawn at random from the seed (PaDiM: 100 of ResNet-18's 448); None or 0 = all.
     covariance: features: "position" = one per grid position (PaDiM), "shared" = one pooled over positions, each with
@@ -42,17 +42,17 @@ class Gaussian(Floor):
 
     def __init__(self, *, space: str = "pixels", backbone: str = "efficientnet_lite0", patch: int = 8,
                  training_patches: int = 10000, channels: int | None = 100, covariance: str | None = None,
-                 shrinkage: str | float = "ledoit_wolf", top_fraction: float = 0.01, smoothing: float = 0.0, **common):
-        super().__init__(space, backbone, patch, top_fraction, smoothing, **common)
+                 shrinkage: str | float = "ledoit_wolf", top_fraction: float = 0.01, **common):
+        super().__init__(space, backbone, patch, top_fraction, **common)
         self.require(covariance in (None, "shared", "position"),
                      f"covariance is {covariance!r}; allowed: 'position', 'shared', null")
-        self.require(space == "features" or covariance != "position",
+        self.require(self.features is not None or covariance != "position",
                      "covariance 'position' needs space 'features'; on pixels it is 'shared'")
         self.require(patch >= 2 and training_patches >= 2,
                      f"patch is {patch}, training_patches {training_patches}; allowed: at least 2")
         self.require(shrinkage == "ledoit_wolf" or isinstance(shrinkage, int | float) and shrinkage > 0,
                      f"shrinkage is {shrinkage!r}; allowed: 'ledoit_wolf' or a number above 0")
-        self.covariance = covariance or ("position" if space == "features" else "shared")
+        self.covariance = covariance or ("position" if self.features else "shared")
         self.training_patches, self.shrinkage = training_patches, shrinkage
         if self.features:
             available = self.features.channels

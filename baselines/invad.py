@@ -26,7 +26,7 @@ from torch import Tensor
 
 from radar.diffusion.predictor import NoisePredictor
 from radar.diffusion.schedule import ALPHA_BAR, T
-from radar.images.filters import channel_norm, resized, smooth, top_mean
+from radar.images.filters import channel_norm, top_mean
 from radar.images.image_set import ImageSet, to_unit
 from radar.method.detector import Detector, Prediction
 from radar.method.moments import position_statistics
@@ -37,19 +37,18 @@ class InvAD(Detector):
         333, 666, 999. More steps are worse, the authors say.
     score: "invad" = as above; "position" = the map minus its mean, over its deviation, at every position of the normal
         training images, and the mean of its largest `top_fraction` (features only) [ours].
-    smoothing: sigma in px of the anomaly map, the same for every method of a run.
     """
 
     noise_predictor: NoisePredictor
 
     def __init__(self, *, taus: list[int] | tuple[int, ...] = (0, 500, 999), score: str = "invad",
-                 top_fraction: float = 0.025, smoothing: float = 0.0, **common):
+                 top_fraction: float = 0.025, **common):
         super().__init__(**common)
         taus = list(taus)
         self.require(len(taus) > 0 and sorted(set(taus)) == taus and 0 <= taus[0] <= taus[-1] < T,
                      f"taus are {taus}; allowed: increasing timesteps from 0 to {T - 1}")
         self.require(score in ("invad", "position"), f"score is {score!r}; allowed: invad, position")
-        self.taus, self.score, self.top_fraction, self.smoothing = taus, score, top_fraction, smoothing
+        self.taus, self.score, self.top_fraction = taus, score, top_fraction
         self.mean_, self.deviation_ = torch.zeros(2), torch.ones(2)
 
     @property
@@ -93,7 +92,7 @@ class InvAD(Detector):
             score = top_mean(M, self.top_fraction)
         else:
             score = ((terms - self.mean_) / self.deviation_).sum(1)
-        return Prediction(score, smooth(resized(M, images.shape[2:]), self.smoothing))
+        return Prediction(score, self.full_map(M, images))
 
 
 def inversion_step(z: Tensor, e: Tensor, a: float, a_next: float) -> Tensor:

@@ -18,15 +18,14 @@ from radar.method.moments import Moments
 
 
 class PCA(Floor):
-    """space, backbone, patch, top_fraction, smoothing: see Floor.
+    """space, backbone, patch, top_fraction: see Floor.
     variance: share of the patches' (vectors') variance that the kept components explain, 0 ... 1.
     training_patches: pixels: how many random patches the components are computed from.
     """
 
     def __init__(self, *, space: str = "pixels", backbone: str = "efficientnet_lite0", patch: int = 16,
-                 variance: float = 0.9, training_patches: int = 4000, top_fraction: float = 0.01,
-                 smoothing: float = 0.0, **common):
-        super().__init__(space, backbone, patch, top_fraction, smoothing, **common)
+                 variance: float = 0.9, training_patches: int = 4000, top_fraction: float = 0.01, **common):
+        super().__init__(space, backbone, patch, top_fraction, **common)
         self.require(0 < variance < 1, f"variance is {variance}; allowed: between 0 and 1")
         self.variance, self.training_patches = variance, training_patches
 

@@ -11,20 +11,14 @@ import torch
 from torch import Tensor
 
 T = 1000
-
-
-def alpha_bar() -> Tensor:
-    """alpha_bar_t for t = 0 ... T - 1, float64 [T]; from 0.9999 down to 4e-5."""
-    return torch.cumprod(1 - torch.linspace(1e-4, 0.02, T, dtype=torch.float64), dim=0)
-
-
-_SCHEDULE = alpha_bar()
-ALPHA_BAR: list[float] = _SCHEDULE.tolist()  # as python floats: reading one costs no transfer from a device
+# alpha_bar_t for t = 0 ... T - 1, float64, from 0.9999 down to 4e-5; and as floats, which no device has to give
+SCHEDULE = torch.cumprod(1 - torch.linspace(1e-4, 0.02, T, dtype=torch.float64), dim=0)
+ALPHA_BAR: list[float] = SCHEDULE.tolist()
 
 
 def at(t: Tensor, device: torch.device | str) -> Tensor:
     """alpha_bar_t of timesteps [N], float32 [N, 1, 1, 1] to go with a batch of images on `device`."""
-    return _SCHEDULE[t].float().view(-1, 1, 1, 1).to(device)
+    return SCHEDULE[t].float().view(-1, 1, 1, 1).to(device)
 
 
 def diffuse(x_0: Tensor, t: int | Tensor, e: Tensor | float) -> Tensor:

@@ -5,7 +5,6 @@ image while it learns, and the score of an image never depends on the other imag
 """
 
 import importlib
-import inspect
 import json
 import os
 from abc import ABC, abstractmethod
@@ -19,6 +18,7 @@ from torch import Tensor
 from radar.diffusion.predictor import NoisePredictor
 from radar.diffusion.training import Training
 from radar.files import atomic, write_json
+from radar.images.filters import resized, smooth
 from radar.images.image_set import ImageSet
 
 
@@ -55,15 +55,16 @@ class Prediction:
 class Detector(ABC):
     """A method. Its settings are the keyword arguments of its constructor, with the paper's values as defaults.
 
+    smoothing: a setting of every method, sigma in px of the anomaly map, 0 = none; the same for all of a run.
     seed: drives every random choice of the method, in `fit` and in `predict`.
     device: where tensors live; the same code runs on "cpu" and "cuda".
     noise_predictor: the trained predictor of this dataset and seed that the method's YAML names, if it names one.
     training: the run's training budget and loop, for a method that trains in `fit`, if its YAML has the key training.
     """
 
-    def __init__(self, *, seed: int = 0, device: str = "cpu", noise_predictor: NoisePredictor | None = None,
-                 training: Training | None = None):
-        self.seed, self.device = seed, torch.device(device)
+    def __init__(self, *, smoothing: float = 0.0, seed: int = 0, device: str = "cpu",
+                 noise_predictor: NoisePredictor | None = None, training: Training | None = None):
+        self.smoothing, self.seed, self.device = smoothing, seed, torch.device(device)
         self.noise_predictor, self.training = noise_predictor, training
 
     def require(self, condition: bool, otherwise: str) -> None:
@@ -84,13 +85,26 @@ class Detector(ABC):
     def nfe(self) -> int:
         """Network evaluations per image (per tile, where the image is tiled)."""
 
+    def full_map(self, grid: Tensor, images: Tensor) -> Tensor:
+        """The anomaly map that a grid [N, H', W'] is of images [N, C, H, W]: at their size, smoothed, [N, H, W]."""
+        return smooth(resized(grid, images.shape[2:]), self.smoothing)
+
     def state(self) -> dict[str, Tensor]:
-        """All that `fit` learned, as named tensors: those among the attributes whose names end with _."""
-        return {name: value for name, value in vars(self).items() if name.endswith("_") and isinstance(value, Tensor)}
+        """All that `fit` learned, as named tensors: the attributes whose names end with _, tensors or dicts of them."""
+        state: dict[str, Tensor] = {}
+        for name, value in vars(self).items():
+            if name.endswith("_") and isinstance(value, dict):
+                state |= {f"{name}.{key}": tensor for key, tensor in value.items()}
+            elif name.endswith("_") and isinstance(value, Tensor):
+                state[name] = value
+        return state
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take back what `state` gave."""
-        vars(self).update(state)
+        for name, tensor in state.items():
+            attribute, _, key = name.partition(".")
+            owner = vars(self).setdefault(attribute, {}) if key else vars(self)
+            owner[key or attribute] = tensor
 
     def parameters(self) -> int:
         """Number of parameters that a prediction uses."""
@@ -113,24 +127,14 @@ def build(method: dict, *, seed: int, device: str, noise_predictor: NoisePredict
     """Construct the detector that a method's YAML describes.
 
     method: {"class": "package.module:ClassName", "noise_predictor": "pixels", "training": {}, "settings": {...}}.
-    Raises MethodError naming the class, and the setting that is unknown (with the allowed ones) or unusable.
+    Raises MethodError naming the class, and the setting that is unknown or unusable.
     """
     name, settings = method["class"], method.get("settings") or {}
-    cls = find_class(name)
-    given_by_the_suite = {"self", "seed", "device", "noise_predictor", "training", "common"}
-    allowed = sorted(set(inspect.signature(cls.__init__).parameters) - given_by_the_suite)
-    for key in settings:
-        if key not in allowed:
-            raise MethodError(f"{name}: unknown setting '{key}'; allowed: {', '.join(allowed)}")
-    common: dict = {"seed": seed, "device": device}
-    if wanted := method.get("noise_predictor"):
-        if noise_predictor is None:
-            raise MethodError(f"{name} needs the noise predictor '{wanted}' and was given none")
-        common["noise_predictor"] = noise_predictor
-    if "training" in method:
-        common["training"] = training
+    if noise_predictor is None and (wanted := method.get("noise_predictor")):
+        raise MethodError(f"{name} needs the noise predictor '{wanted}' and was given none")
     try:
-        return cls(**common, **settings)
+        return find_class(name)(seed=seed, device=device, noise_predictor=noise_predictor, training=training,
+                                **settings)
     except (TypeError, ValueError, AttributeError) as error:  # a value of the wrong type, say a word for a number
         given = ", ".join(f"{key}: {value!r}" for key, value in settings.items())
         raise MethodError(f"{name} cannot be made of these settings ({error}): {given}") from error

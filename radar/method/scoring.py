@@ -21,22 +21,21 @@ class Scores:
 
 
 @torch.inference_mode()
-def score_images(detector: Detector, images: ImageSet, *, method: str, description: str, batch_size: int = 16,
+def score_images(detector: Detector, images: ImageSet, *, method: str, description: str,
                  writer: MapWriter | None = None) -> Scores:
     """Score every image, in batches of one size; the maps go to `writer`. Raises MethodError if the seam is broken."""
-    score, peak = [], []
-    decision: list[np.ndarray] = []
+    score, peak, decision = [], [], []
     with progress(len(images), description, "image") as bar:
-        for batch in images.batches(batch_size):
+        for batch in images.batches(16):
             batch = to_unit(batch.to(detector.device))
             prediction = detector.predict(batch)
             if not isinstance(prediction, Prediction):
                 raise MethodError(f"{method}: predict returned a {type(prediction).__name__}, promised is a Prediction")
             prediction.check(batch, method)
             score.append(prediction.score.double().cpu().numpy())
+            peak.append(prediction.anomaly_map.flatten(1).amax(1).double().cpu().numpy())
             if prediction.decision is not None:
                 decision.append(prediction.decision.cpu().numpy())
-            peak.append(prediction.anomaly_map.flatten(1).amax(1).double().cpu().numpy())
             if writer is not None:
                 writer.add(prediction.anomaly_map.float().cpu().numpy())
             bar.update(len(batch))
@@ -48,9 +47,8 @@ def check_seam(detector: Detector, again: Detector, images: ImageSet, method: st
 
     again: the detector as `load` gives it back. images: a few are scored. Raises MethodError naming the promise.
     """
-    shape = images.uint8(0).shape
-    same = [i for i in range(min(len(images), 16)) if images.uint8(i).shape == shape][:3]
-    batch = to_unit(torch.stack([images.uint8(i) for i in same]).to(detector.device))
+    same = [i for i in range(min(len(images), 16)) if images.uint8(i).shape == images.uint8(0).shape]
+    batch = to_unit(next(images.batches(3, same)).to(detector.device))
     with torch.inference_mode():
         together = detector.predict(batch).check(batch, method)
         alone = [detector.predict(one[None]).check(one[None], method) for one in batch]

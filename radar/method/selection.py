@@ -34,19 +34,17 @@ def separation(candidates: Sequence["Readings"], normal: ImageSet) -> int:
         raise MethodError(f"a choice without labels takes {FEWEST} normal training images, half of them to judge by, "
                           f"not {len(normal)}")
     seed, device = candidates[0].seed, candidates[0].device
-    order = np.random.default_rng(seed).permutation(len(normal))
-    half = len(normal) // 2
+    order, half = np.random.default_rng(seed).permutation(len(normal)), len(normal) // 2
     fitted, clean = ([to_unit(batch.to(device)) for batch in normal.batches(FITTED, sorted(which.tolist()))]
                      for which in (order[:half][:FITTED], order[half:][:HELD_OUT]))
     rng = np.random.default_rng(seed + 1)
     defective = [paste(one.cpu(), rng, probability=1.0)[0].to(device) for one in clean]
     results = []
-    for index, detector in enumerate(candidates):
+    for detector in candidates:
         detector.fit_batches(lambda: fitted)
-        without, with_defect = (torch.cat([detector.predict(one).score for one in batches]).double()
-                                for batches in (clean, defective))
-        results.append((*measure(without, with_defect), -index))
-    return -max(results)[-1]
+        results.append(measure(*(torch.cat([detector.predict(one).score for one in batches]).double()
+                                 for batches in (clean, defective))))
+    return results.index(max(results))
 
 
 def measure(normal: Tensor, defective: Tensor) -> tuple[float, float]:
