@@ -35,16 +35,9 @@ class DDPM(Detector):
         self.require(1 <= noise_level < T, f"noise_level is {noise_level}; allowed: 1 to {T - 1}")
         self.require(1 <= chain_steps <= noise_level,
                      f"chain_steps is {chain_steps}; allowed: 1 to noise_level = {noise_level}")
-        self.noise_level, self.chain_steps, self.top_fraction = noise_level, chain_steps, top_fraction
-
-    @property
-    def nfe(self) -> int:
-        return self.chain_steps
-
-    @property
-    def timesteps(self) -> list[int]:
-        """Where the network is evaluated: from lambda downwards, evenly spaced, above 0."""
-        return [round(self.noise_level * (self.chain_steps - i) / self.chain_steps) for i in range(self.chain_steps)]
+        # where the network is evaluated: from lambda downwards, evenly spaced, above 0
+        self.timesteps = [round(noise_level * (chain_steps - i) / chain_steps) for i in range(chain_steps)]
+        self.nfe, self.top_fraction = chain_steps, top_fraction
 
     def fit(self, normal: ImageSet) -> None:
         """Nothing to learn beyond the noise predictor."""
@@ -58,10 +51,8 @@ class DDPM(Detector):
         def noise(draw: int) -> Tensor:  # of the whole image, so that overlapping tiles share it
             return tiles.split(predictor.noise(x_0, self.seed, draw)).repeat(len(x_0), 1, 1, 1)
 
-        x_t = diffuse(tiles.split(x_0), self.noise_level, noise(0))
-        timesteps = self.timesteps
-        for i, t in enumerate(timesteps):
-            s = timesteps[i + 1] if i + 1 < len(timesteps) else None
+        x_t = diffuse(tiles.split(x_0), self.timesteps[0], noise(0))
+        for i, (t, s) in enumerate(zip(self.timesteps, [*self.timesteps[1:], None], strict=True)):
             mean, variance = posterior(x_t, predictor.eps(x_t, t), t, s, clamp)
             x_t = mean + variance**0.5 * noise(i + 1) if s is not None else mean
         return tiles.stitch(x_t)

@@ -85,14 +85,10 @@ class DiffusionAD(Detector):
                               "attention": list(attention), "norm_groups": norm_groups}
         self.segmentation_channels = list(segmentation_channels) if segmentation == "network" else None
         self.t_test = [t_n, t_m] if guidance == "norm" else [t_n]
+        self.nfe = len(self.t_test)  # of the noise predictor; the segmentation is not counted
         self.t_ranges = [(0, t_split), (t_split, T)][:len(self.t_test)]
         self.guidance_weight, self.anomaly_probability, self.textures = guidance_weight, anomaly_probability, textures
         self.top_fraction = top_fraction
-
-    @property
-    def nfe(self) -> int:
-        """Evaluations of the noise predictor: 2, or 1 without guidance. The segmentation is not counted."""
-        return len(self.t_test)
 
     def parameters(self) -> int:
         """Number of parameters of both networks."""

@@ -20,6 +20,8 @@ class Floor(Detector):
         grid, before smoothing (0.025 = 5 of 14 x 14 positions).
     """
 
+    nfe = 0
+
     def __init__(self, space: str, backbone: str, patch: int, top_fraction: float, **common):
         super().__init__(**common)
         self.require(space in ("pixels", "features"), f"space is {space!r}; allowed: 'pixels', 'features'")
@@ -33,10 +35,6 @@ class Floor(Detector):
     @abstractmethod
     def judge_patches(self, x: Tensor) -> Tensor:
         """How anomalous every pixel of patches [N, C, patch, patch] is, [N, 1 or C, patch, patch]."""
-
-    @property
-    def nfe(self) -> int:
-        return 0
 
     def parameters(self) -> int:
         """Parameters of the networks in use: the frozen backbone's, on pixels none."""

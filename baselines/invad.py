@@ -48,12 +48,8 @@ class InvAD(Detector):
         self.require(len(taus) > 0 and sorted(set(taus)) == taus and 0 <= taus[0] <= taus[-1] < T,
                      f"taus are {taus}; allowed: increasing timesteps from 0 to {T - 1}")
         self.require(score in ("invad", "position"), f"score is {score!r}; allowed: invad, position")
-        self.taus, self.score, self.top_fraction = taus, score, top_fraction
+        self.taus, self.nfe, self.score, self.top_fraction = taus, len(taus), score, top_fraction
         self.mean_, self.deviation_ = torch.zeros(2), torch.ones(2)
-
-    @property
-    def nfe(self) -> int:
-        return len(self.taus)
 
     def invert(self, x_0: Tensor) -> Tensor:
         """z_S of squares x_0 [N, C, patch, patch]; same shape."""

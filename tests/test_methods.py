@@ -24,8 +24,7 @@ from radar.method import forest
 from radar.method.detector import MethodError
 from radar.method.moments import position_statistics
 from radar.method.radar import RADAR
-from radar.method.readings import Readings
-from radar.method.selection import measure
+from radar.method.readings import Readings, measure
 from tests.conftest import PREDICTOR, Tensors, ancestral_step, closed_form
 
 BETA = np.linspace(1e-4, 0.02, 1000)

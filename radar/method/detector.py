@@ -60,7 +60,10 @@ class Detector(ABC):
     device: where tensors live; the same code runs on "cpu" and "cuda".
     noise_predictor: the trained predictor of this dataset and seed that the method's YAML names, if it names one.
     training: the run's training budget and loop, for a method that trains in `fit`, if its YAML has the key training.
+    nfe: network evaluations per image (per tile, where the image is tiled); each method says its own.
     """
+
+    nfe: int
 
     def __init__(self, *, smoothing: float = 0.0, seed: int = 0, device: str = "cpu",
                  noise_predictor: NoisePredictor | None = None, training: Training | None = None):
@@ -79,11 +82,6 @@ class Detector(ABC):
     @abstractmethod
     def predict(self, images: Tensor) -> Prediction:
         """Score images [N, C, H, W] of one size, in [-1, 1], on the detector's device."""
-
-    @property
-    @abstractmethod
-    def nfe(self) -> int:
-        """Network evaluations per image (per tile, where the image is tiled)."""
 
     def full_map(self, grid: Tensor, images: Tensor) -> Tensor:
         """The anomaly map that a grid [N, H', W'] is of images [N, C, H, W]: at their size, smoothed, [N, H, W]."""

@@ -29,16 +29,13 @@ class RADAR(Detector):
     """
 
     noise_predictor: NoisePredictor
+    nfe = 1
 
     def __init__(self, *, t: int = 1, patch: int | None = None, contamination: float = 0.05, **common):
         super().__init__(**common)
         self.require(t in range(T), f"t is {t!r}; allowed: 0 to {T - 1}")
         self.require(0 < contamination <= 0.5, f"contamination is {contamination!r}; allowed: above 0, up to 0.5")
         self.t, self.patch, self.contamination = t, patch, contamination
-
-    @property
-    def nfe(self) -> int:
-        return 1
 
     def noise_map(self, x_0: Tensor, e: Tensor) -> Tensor:
         """n = eps(x_t, t) of x_0 [N, C, H, W], noised with e; evaluated in squares and stitched; same shape."""

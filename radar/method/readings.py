@@ -3,26 +3,36 @@
 On a noise predictor of frozen features the same code is RADAR in feature space: x_0 is the feature map of InvAD (arXiv
 2504.05662), and one evaluation takes the place of its inversion. OSD-IRF (arXiv 2604.18393) also scores a single
 predicted-noise map, by its Gaussian density.
+
+Which reading is best is chosen without labels [ours]: which one separates normal images from the same ones with a
+defect? Half of the normal training images fit the candidates, some of the other half are scored as they are and once
+more with a synthetic defect pasted in (radar.images.synthetic). The one with the highest share of pairs (normal image,
+pasted image) in which the pasted one scores higher, the AUROC, wins; among equals the one whose scores lie further
+apart, in units of the normal scores' deviation. No test image takes part.
 """
 
 import itertools
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from radar.images.filters import channel_norm, sobel_magnitude, top_mean
 from radar.images.image_set import ImageSet, to_unit
+from radar.images.synthetic import paste
 from radar.method import forest
 from radar.method.detector import MethodError, Prediction
 from radar.method.moments import position_statistics
 from radar.method.radar import RADAR
-from radar.method.selection import separation
 
 READINGS = {"input": ("noised", "scaled"), "map": ("noise", "residual"), "evidence": ("sobel", "magnitude"),
             "scales": ("joint", "apart"), "standardise": ("none", "position"), "detection": ("forest", "normal", "top")}
 NO_NOISE = "input 'scaled' draws no noise, so there is no residual and nothing to average; use map 'noise' and one draw"
 GRID_PATCH = 3  # positions of the feature map
+# Of the choice: images at most that are scored, and that the candidates are fitted on; and the fewest to choose by, two
+# to fit a distribution, two to judge by.
+HELD_OUT, FITTED, FEWEST = 24, 48, 4
 
 
 class Readings(RADAR):
@@ -41,8 +51,7 @@ class Readings(RADAR):
         images', two-sided like the forest, but without its ceiling; "top" = mean of the map's largest `top_fraction`,
         one-sided.
     patch: as RADAR's; on features None = 3 positions of the grid.
-    choose: {setting: [candidates]}: `fit` takes the combination that best separates held-out normal training images
-        from the same images with synthetic defects pasted in (radar.method.selection).
+    choose: {setting: [candidates]}: `fit` takes the combination that is best, as the module says.
     """
 
     def __init__(self, *, t: int = 1, input: str = "noised", map: str = "noise", draws: int = 1, first_draw: int = 0,
@@ -79,10 +88,7 @@ class Readings(RADAR):
         self.candidate_ = torch.tensor(candidate)
         if self.candidates:
             vars(self).update(self.candidates[candidate].settings)
-
-    @property
-    def nfe(self) -> int:
-        return self.draws
+        self.nfe = self.draws
 
     def evidence_map(self, x_0: Tensor) -> Tensor:
         """n (or n - e) over x_0 [N, C, H, W], the mean over the draws; same shape."""
@@ -107,8 +113,25 @@ class Readings(RADAR):
     def fit(self, normal: ImageSet) -> None:
         if len(self.candidates) > 1:
             with self.noise_predictor.memory.on():
-                self._read_as(separation(self.candidates, normal))
+                self._read_as(self._best_candidate(normal))
         self.fit_batches(lambda: (to_unit(batch.to(self.device)) for batch in normal.batches(8)))
+
+    def _best_candidate(self, normal: ImageSet) -> int:
+        """Its index. Raises MethodError for fewer than FEWEST images."""
+        if len(normal) < FEWEST:
+            raise MethodError(f"a choice without labels takes {FEWEST} normal training images, half of them to judge "
+                              f"by, not {len(normal)}")
+        order, half = np.random.default_rng(self.seed).permutation(len(normal)), len(normal) // 2
+        fitted, clean = ([to_unit(batch.to(self.device)) for batch in normal.batches(FITTED, sorted(which.tolist()))]
+                         for which in (order[:half][:FITTED], order[half:][:HELD_OUT]))
+        rng = np.random.default_rng(self.seed + 1)
+        defective = [paste(one.cpu(), rng, probability=1.0)[0].to(self.device) for one in clean]
+        results = []
+        for detector in self.candidates:
+            detector.fit_batches(lambda: fitted)
+            results.append(measure(*(torch.cat([detector.predict(one).score for one in batches]).double()
+                                     for batches in (clean, defective))))
+        return results.index(max(results))
 
     def fit_batches(self, batches: Callable[[], Iterable[Tensor]]) -> None:
         """Fit on normal images [N, C, H, W] in [-1, 1], batches of one size each, which may be asked for twice."""
@@ -148,6 +171,13 @@ class Readings(RADAR):
 def exists(settings: dict) -> bool:
     """Whether there is such a reading: without drawn noise there is no residual, and nothing to average."""
     return settings["input"] != "scaled" or settings["map"] == "noise" and settings["draws"] == 1
+
+
+def measure(normal: Tensor, defective: Tensor) -> tuple[float, float]:
+    """(AUROC, difference of the means in standard deviations of the normal ones) of scores [N] and [M]."""
+    higher = (defective[:, None] > normal).double() + 0.5 * (defective[:, None] == normal).double()
+    spread = normal.std().item() if len(normal) > 1 else 0.0
+    return higher.mean().item(), (defective.mean() - normal.mean()).item() / max(spread, 1e-12)
 
 
 def normal_distribution(features: Tensor) -> dict[str, Tensor]:
