@@ -4,13 +4,13 @@ AnoDDPM: Wyatt, Leach, Schmon, Willcocks, CVPR Workshops 2022. Noise the image t
 chain down to 0 and compare: A = (x_0 - x_rec)^2. A respaced chain (Nichol & Dhariwal, "Improved DDPM", ICML 2021)
 takes fewer, longer steps with the posterior of Ho et al. (NeurIPS 2020, eqs. 6 and 7) between kept timesteps.
 
-The chain is full, chain_steps = noise_level, or respaced. The noise is of the kind that the noise predictor was trained
-with, Gaussian or simplex (radar.diffusion.simplex), in the forward diffusion and in the ancestral steps, as in the run
-behind the metrics of the authors' code (whose sweep over lambda adds Gaussian noise either way).
+The noise is of the kind that the noise predictor was trained with, Gaussian or simplex (radar.diffusion.simplex), in
+the forward diffusion and in the ancestral steps, as in the run behind the metrics of the authors' code (whose sweep
+over lambda adds Gaussian noise either way).
 
 Ours: the ancestral steps have the posterior's variance, where the authors' code has beta_t, the two extremes of Ho et
-al. (section 3.2). The image score is the mean of the map's largest 1 %. On features x_0 has no bounds, so nothing is
-clamped, and the map is interpolated to the image. The authors' code swaps precision and recall; not here.
+al. (section 3.2); the image score; on features x_0 has no bounds, so nothing is clamped, and the map is interpolated to
+the image. The authors' code swaps precision and recall; not here.
 """
 
 from torch import Tensor

@@ -1,9 +1,9 @@
 """DiffusionAD: noise to norm in one denoising step, and a segmentation network that compares.
 
 Zhang, Wang, Zeng, Wu, Jiang, "DiffusionAD: Norm-guided One-step Denoising Diffusion for Anomaly Detection", TPAMI 2025,
-arXiv 2303.08730. Where this module says "code", the authors' public code (HuiZhang0812/DiffusionAD) was read. The image
-is noised to two scales, t_n < t_m, with independent noise, e_n = eps(x_tn, t_n), e_m = eps(x_tm, t_m). The noisier one
-gives a norm, x_0m, that has forgotten the anomaly and the details; it guides the other:
+arXiv 2303.08730; "code" is the authors' (HuiZhang0812/DiffusionAD). The image is noised to two scales, t_n < t_m, with
+independent noise, e_n = eps(x_tn, t_n), e_m = eps(x_tm, t_m). The noisier one gives a norm, x_0m, that has forgotten
+the anomaly and the details; it guides the other:
 
     x_0m = clamp((x_tm - sqrt(1 - a_m) e_m) / sqrt(a_m)),    a_t = alpha_bar_t
     y    = sqrt(a_n) x_0m + sqrt(1 - a_n) e_n
@@ -15,11 +15,10 @@ which carry a synthetic anomaly (radar.images.synthetic); the mask's gradient re
 
     loss = |e - eps(x_t, t)|^2 at both scales, of patches without anomaly only + 5 focal(mask) + smooth L1(mask).
 
-Ours, against the code: images lie in [-1, 1] (there in [0, 1], and clamped to [-1, 1] all the same); group instead of
-batch normalisation in the segmentation network, so that a mask does not depend on the batch; the noise predictor is
-diffusers' U-Net; the suite's training loop for both networks (there Adam, 1e-4 and 1e-5 for the segmentation); patches
-and tiles (there whole images of 256 px, which `patch: 256` gives). The code picks its checkpoint on the test set and
-draws new noise at every test; here the budget is fixed, and the noise.
+Ours, against the code: images lie in [-1, 1] (there in [0, 1], and clamped to [-1, 1] all the same); group, not batch
+normalisation in the segmentation network, so that a mask does not depend on the batch; diffusers' U-Net; the suite's
+training loop (there Adam, 1e-4, and 1e-5 for the segmentation); patches and tiles (there whole images, `patch: 256`).
+The code picks its checkpoint on the test set and draws new noise at every test; here budget and noise are fixed.
 """
 
 from collections.abc import Sequence
@@ -47,13 +46,13 @@ class DiffusionAD(Detector):
     tile_batch: how many tiles go through the networks at once; a matter of memory and speed only.
     t_n, t_m: the two timesteps at test time.
     t_split: in training t_n is uniform below it and t_m from it to 999.
-    guidance: "norm" = the paper's; "none" = the plain one-step estimate from e_n at t_n, in the training too.
-    guidance_weight: w of the paper.
+    guidance: "norm" = the paper's, its w is guidance_weight; "none" = the plain one-step estimate from e_n at t_n, in
+        the training too.
     segmentation: "network" = the paper's; "none" = an ablation [ours]: no second network, no synthetic anomalies, and
         the map is the squared difference between image and reconstruction.
     anomaly_probability: share of the training patches that get a synthetic anomaly.
-    textures: photographs to take anomalies from (brick, grass, gravel; never the one that is tested), besides the
-        shuffled patch itself. Paper: the Describable Textures Dataset.
+    textures: photographs (brick, grass, gravel; never the one that is tested) to take anomalies from, besides the
+        shuffled patch. Paper: the Describable Textures Dataset.
     top_fraction: share of the smoothed map's pixels whose mean is the image score.
     """
 
@@ -91,11 +90,10 @@ class DiffusionAD(Detector):
         self.top_fraction = top_fraction
 
     def parameters(self) -> int:
-        """Number of parameters of both networks."""
         return sum(parameter.numel() for parameter in self.networks_.parameters())
 
     def fit(self, normal: ImageSet) -> None:
-        """Train both networks on random patches of the normal images, with the budget that the detector was given."""
+        """Train both networks on random patches. Raises MethodError without a training budget."""
         if self.training is None:
             raise MethodError("DiffusionAD trains its own networks and was given no training")
         with torch.random.fork_rng(devices=[]):
@@ -113,7 +111,7 @@ class DiffusionAD(Detector):
         self.networks_ = networks.eval().requires_grad_(False)
 
     def loss(self, x_0: Tensor, generator: torch.Generator) -> Tensor:
-        """The training loss of normal patches x_0 [N, C, patch, patch] in [-1, 1], anomalies and noise drawn anew."""
+        """The training loss of normal patches x_0 [N, C, patch, patch]; anomalies and noise are drawn anew."""
         n = len(x_0)
         mask = torch.zeros(n, 1, *x_0.shape[2:], dtype=torch.bool)
         if self.segmentation_channels:

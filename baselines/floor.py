@@ -1,6 +1,4 @@
-"""What the statistical floors share: the same procedure on patches of pixels, and on frozen features at every position
-of their grid.
-"""
+"""What the statistical floors share: one procedure, on patches of pixels or frozen features at every grid position."""
 
 from abc import abstractmethod
 
@@ -37,7 +35,6 @@ class Floor(Detector):
         """How anomalous every pixel of patches [N, C, patch, patch] is, [N, 1 or C, patch, patch]."""
 
     def parameters(self) -> int:
-        """Parameters of the networks in use: the frozen backbone's, on pixels none."""
         return self.features.parameters() if self.features else 0
 
     def predict(self, images: Tensor) -> Prediction:

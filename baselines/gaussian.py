@@ -7,16 +7,12 @@ mean mu and covariance S over the normal images, of channels drawn at random onc
     M(x) = sqrt((x - mu)^T S^-1 (x - mu))                                       (eq. 2)
 
 and the map is M. Ours: the backbone (radar.images.features; PaDiM takes ResNets), channels divided by their standard
-deviation in training, Ledoit and Wolf's shrinkage (J. Multivariate Analysis 88, 2004) in place of epsilon, a
-covariance pooled over the positions as the second choice, and as the image score the mean of the map's largest values
-instead of its maximum. On pixels, ours throughout: the texture is taken as stationary, so one mean and one covariance
-of random patches serve every tile.
+deviation in training, Ledoit and Wolf's shrinkage (radar.method.moments) in place of epsilon, a covariance pooled over
+the positions as the second choice, and as the image score the mean of the map's largest values, not its maximum. On
+pixels, ours throughout: the texture is taken as stationary, one mean and covariance of random patches serve all tiles.
 
 S = L L^T is factored once, in float64; then M(x) = || W (x - mu) || with W = L^-1 is one matrix product.
 """
-
-from collections.abc import Callable, Iterator
-from itertools import islice
 
 import torch
 from torch import Tensor
@@ -65,7 +61,11 @@ class Gaussian(Floor):
         if self.features:
             self.require(len(normal) >= 2, f"{len(normal)} normal images; a covariance on features needs at least 2")
             maps = feature_maps(self.features, normal)
-            moments = moments_of(lambda: (self._vectors(maps[i][None]) for i in range(len(maps))))
+            first = torch.cat([self._vectors(maps[i][None]) for i in range(min(len(maps), FIRST))], dim=1).double()
+            deviation = first.std((0, 1), correction=0)  # one for all positions, to make channels comparable
+            moments = Moments(first.mean(1), torch.where(deviation > 0, deviation, torch.ones_like(deviation)))
+            for one in maps:
+                moments.add(self._vectors(one[None]))
         else:
             generator = torch.Generator().manual_seed(self.seed)
             x = normal.random_patches(self.training_patches, self.patch, generator).flatten(1)[None]
@@ -89,19 +89,6 @@ class Gaussian(Floor):
     def _vectors(self, z: Tensor) -> Tensor:
         """The drawn channels of feature maps [N, C, H, W] as vectors [H * W, N, D]."""
         return z.index_select(1, self.channels_).flatten(2).permute(2, 0, 1)
-
-
-def moments_of(vectors: Callable[[], Iterator[Tensor]]) -> Moments:
-    """Moments of all x [P, 1, D] that `vectors` gives; centre and unit are mean and deviation of the first ones.
-
-    The unit is one for all positions: it makes channels comparable for the shrinkage, no more.
-    """
-    some = torch.cat(list(islice(vectors(), FIRST)), dim=1).double()
-    deviation = some.std((0, 1), correction=0)
-    moments = Moments(some.mean(1), torch.where(deviation > 0, deviation, torch.ones_like(deviation)))
-    for x in vectors():
-        moments.add(x)
-    return moments
 
 
 def whitening(moments: Moments, covariance: str, shrinkage: str | float) -> Tensor:

@@ -15,8 +15,7 @@ Ours: the authors take the min-max of both terms over the whole test set, anomal
 deviation of normal training images standardise them, so that the calibration images stay untouched for the threshold.
 The likelihood is the mean over dimensions, not the sum, so that images of different sizes can be compared. On pixels
 (DDIM inversion) both are taken square by square and then blended: blending the latents first would average noise away
-where overlapping squares disagree, which is where the anomalies are. How the features are had and standardised, and the
-sizes of the noise predictor, stand in config/config.yaml.
+where overlapping squares disagree, which is where the anomalies are.
 """
 
 import math

@@ -1,6 +1,4 @@
-"""On which device a job computes, and how: of several GPUs every job takes a free one, and gives it back when its
-process ends, however it ends.
-"""
+"""On which device a job computes, and how; of several GPUs each job takes a free one, until its process ends."""
 
 import ctypes
 import fcntl

@@ -11,8 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from radar.diffusion.memory import Memory
-from radar.diffusion.predictor import NoisePredictor
+from radar.diffusion.predictor import Memory, NoisePredictor
 from radar.diffusion.training import Training
 from radar.images.image_set import ImageSet
 from radar.report.drawing import COLUMN, WIDTH

@@ -17,8 +17,7 @@ from sklearn.metrics import roc_auc_score
 from baselines.ddpm import DDPM, posterior
 from baselines.invad import InvAD, inversion_step, negative_log_likelihood
 from baselines.pca import PCA
-from radar.diffusion.memory import Memory
-from radar.diffusion.predictor import NoisePredictor
+from radar.diffusion.predictor import Memory, NoisePredictor
 from radar.diffusion.schedule import image_noise
 from radar.method import forest
 from radar.method.detector import MethodError
@@ -233,9 +232,9 @@ def test_forest_scores_and_decides_as_scikit_learn(n, contamination):
     normal, new = generator.normal(size=(n, 2)), generator.normal(size=(500, 2)) * 2
     ours = forest.fit(torch.from_numpy(normal), contamination, seed=3)
     theirs = IsolationForest(contamination=contamination, random_state=3).fit(normal)
-    score = forest.score(ours, torch.from_numpy(new))
+    score, decision = forest.judge(ours, torch.from_numpy(new))
     np.testing.assert_allclose(score, -theirs.score_samples(new), rtol=1e-12)
-    np.testing.assert_array_equal(forest.decide(ours, score), theirs.predict(new) == -1)
+    np.testing.assert_array_equal(decision, theirs.predict(new) == -1)
 
 
 # DDPM

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 
 def build(channels: int, settings: dict) -> nn.Module:
-    """The network of `settings` (see radar.diffusion.predictor.NoisePredictor) from and to [N, channels, patch, patch].
-    """
+    """The network from and to [N, channels, patch, patch]; settings: see radar.diffusion.predictor.NoisePredictor."""
     if settings["network"] != "unet":
         heads = settings["heads"] if settings["network"] == "dit" else 0
         return Transformer(channels, settings["patch"], settings["width"], settings["depth"], heads)

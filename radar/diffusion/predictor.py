@@ -8,6 +8,8 @@ x_0 is the image itself, or a map of frozen features (InvAD, arXiv 2504.05662), 
 
 import hashlib
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -15,7 +17,6 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from radar.diffusion import networks
-from radar.diffusion.memory import Memory
 from radar.diffusion.schedule import ALPHA_BAR, T, at, diffuse, draw_noise, image_noise
 from radar.diffusion.training import Batches
 from radar.files import atomic, write_json
@@ -28,18 +29,10 @@ from radar.images.tiling import Tiling, tiling
 class NoisePredictor:
     """eps(x_t, t): predicts the noise in squares of `patch`, cut from x_0, which `encode` makes of an image.
 
-    settings:
-    space: "pixels", x_0 is the image; or "features", x_0 is a map of frozen features, standardised, and patch its side.
-    noise: "gaussian", or "simplex" (AnoDDPM; pixels only).
-    patch, stride: side of the squares, and the step between them at test time.
-    network: "unet" (channels, layers_per_block, attention, norm_groups), "mlp" (width, depth) or "dit" (width, depth,
-        heads): see radar.diffusion.networks.
-    predicts: "noise", the network gives eps itself [Ho et al.]; or "velocity", it gives v = sqrt(a) e - sqrt(1 - a) x_0
-        and eps = sqrt(1 - a) x_t + sqrt(a) v (Salimans & Ho, "Progressive Distillation", ICLR 2022): while v is 0, eps
-        is the optimal predictor for data of unit covariance, and the network only learns what is beyond it.
-    tile_batch: how many squares go through the network at once; a matter of memory and speed only.
-    backbone, standardise: of features, see radar.images.features and `standardisation`.
-
+    settings: a complete one of config/config.yaml's noise_predictors, where the keys are explained. If it predicts
+        "noise", the network gives eps itself [Ho et al.]; if "velocity", v = sqrt(a) e - sqrt(1 - a) x_0, and eps =
+        sqrt(1 - a) x_t + sqrt(a) v (Salimans & Ho, "Progressive Distillation", ICLR 2022): while v is 0, eps is the
+        optimal predictor for data of unit covariance, and the network only learns what is beyond it.
     image_channels: 1 for grey, 3 for colour.
     features: the frozen network whose features x_0 are, or None; groups: how many channels of x_0 belong together.
     memory: while it is on, `eps` and `encode` do not compute again what they have computed.
@@ -61,8 +54,6 @@ class NoisePredictor:
         self.memory = Memory()
         self.sha256: str | None = None
 
-    # The objective
-
     def loss(self, x_0: Tensor, generator: torch.Generator) -> Tensor:
         """E || e - eps(x_t, t) ||^2 over squares x_0 [N, C', patch, patch], t uniform (eq. 14)."""
         t = torch.randint(0, T, (len(x_0),), generator=generator)
@@ -80,8 +71,6 @@ class NoisePredictor:
         x_t = x_t.contiguous(memory_format=torch.channels_last)
         out = self.network(x_t, t, return_dict=False)[0]
         return out if self.settings["predicts"] == "noise" else (1 - a) ** 0.5 * x_t + a**0.5 * out
-
-    # Between images and what the network sees
 
     def encode(self, images: Tensor) -> Tensor:
         """x_0 [N, C', H', W'] of images [N, C, H, W] in [-1, 1]: the images themselves, or their features."""
@@ -118,9 +107,7 @@ class NoisePredictor:
     def parameters(self) -> int:
         """Number of parameters, the frozen features' included."""
         own = sum(parameter.numel() for parameter in self.network.parameters())
-        return own if self.features is None else own + self.features.parameters()
-
-    # Files
+        return own + (self.features.parameters() if self.features else 0)
 
     def save(self, folder: Path, provenance: dict) -> None:
         """Write noise_predictor.safetensors and noise_predictor.json into `folder`."""
@@ -151,6 +138,37 @@ class NoisePredictor:
         predictor.network.load_state_dict({name.removeprefix("network."): one for name, one in tensors.items()})
         predictor.sha256 = hashlib.sha256(data).hexdigest()
         return predictor
+
+
+class Memory:
+    """memory(name, x, evaluate) is evaluate(x), or, while it is `on`, what it was for the same bytes of x before: for
+    studies that read the same predictions in many ways."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple, Tensor] = {}  # the latest at the end
+        self._room = 0
+
+    @contextmanager
+    def on(self, room: int = 250_000_000) -> Iterator[None]:
+        """Within this context the latest results are kept, up to `room` numbers. Never while something is timed."""
+        outer = self._room
+        self._room = outer or room
+        try:
+            yield
+        finally:
+            self._room = outer
+            if not outer:
+                self._kept.clear()
+
+    def __call__(self, name: object, x: Tensor, evaluate: Callable[[Tensor], Tensor]) -> Tensor:
+        if not self._room:
+            return evaluate(x)
+        key = name, x.shape, hashlib.blake2b(x.contiguous().cpu().numpy().data, digest_size=16).digest()
+        value = self._kept.pop(key) if key in self._kept else evaluate(x)
+        self._kept[key] = value
+        while sum(one.numel() for one in self._kept.values()) > self._room:
+            del self._kept[next(iter(self._kept))]
+        return value
 
 
 def standardisation(maps: Kept, kind: str) -> dict[str, Tensor]:

@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from radar.files import atomic
 from radar.progress import progress
 
-# Batch of training images or patches for one step, drawn with the given generator.
-Batches = Callable[[torch.Generator], Tensor]
+Batches = Callable[[torch.Generator], Tensor]  # draws the training images or patches of one step
 
 
 @dataclass
@@ -48,10 +47,8 @@ class Training:
 
     def __call__(self, network: nn.Module, loss: Callable[[Tensor, torch.Generator], Tensor],
                  batches: Batches) -> list[dict]:
-        """Train `network` in place and leave the EMA weights in it. Returns the loss curve.
-
-        Raises FloatingPointError if the loss is not finite.
-        """
+        """Train `network` in place and leave the EMA weights in it. Returns the loss curve. Raises FloatingPointError
+        if the loss is not finite."""
         settings, device = self.settings, next(network.parameters()).device.type
         steps = math.ceil(settings["images"] / settings["batch_size"])
         optimizer = torch.optim.AdamW(network.train().requires_grad_(True).parameters(), fused=True)
@@ -104,8 +101,6 @@ class Training:
         self.curve.append({"step": step, "images": step * self.settings["batch_size"],
                            "seconds": round(seconds, 2), "loss": loss})
 
-    # The checkpoint
-
     def _save(self, network: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]) -> None:
         with atomic(self.folder / "checkpoint.pt") as temporary:
             torch.save({"fingerprint": fingerprint(self.settings, self.seed, self.identity), "curve": self.curve,
@@ -144,10 +139,8 @@ def forget_checkpoint(folder: Path) -> None:
 
 @contextmanager
 def exclusive(folder: Path, description: str) -> Iterator[None]:
-    """Wait until no other process trains into `folder`; the lock goes with the process that holds it.
-
-    After a hard kill of the workflow its training may still be running, and may end well.
-    """
+    """Wait until no other process trains into `folder`, as it may still do after a hard kill of the workflow; the lock
+    goes with its process."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as file:
         try:

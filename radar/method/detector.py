@@ -28,10 +28,9 @@ class MethodError(Exception):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a detector says about a batch of N images of one size.
+    """What a detector says about a batch of N images of one size; higher = more anomalous.
 
-    score: [N], higher = more anomalous, any real number.
-    anomaly_map: [N, H, W] at the size of the input, higher = more anomalous.
+    score: [N], any real number. anomaly_map: [N, H, W] at the size of the input.
     decision: [N] bool, only if the method itself decides (RADAR's Isolation Forest does); else None.
     """
 
@@ -113,7 +112,7 @@ class Detector(ABC):
         return {}
 
     def save(self, folder: Path, description: dict) -> None:
-        """Write detector.safetensors and detector.json (never a pickle). `description` is kept in the JSON file."""
+        """Write detector.safetensors (never a pickle), and `description` as detector.json."""
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state().items()}
         with atomic(folder / "detector.safetensors") as temporary:
             save_file(state, temporary)
@@ -122,9 +121,8 @@ class Detector(ABC):
 
 def build(method: dict, *, seed: int, device: str, noise_predictor: NoisePredictor | None = None,
           training: Training | None = None) -> Detector:
-    """Construct the detector that a method's YAML describes.
+    """The detector of a method's YAML: class "package.module:ClassName", noise_predictor, training, settings.
 
-    method: {"class": "package.module:ClassName", "noise_predictor": "pixels", "training": {}, "settings": {...}}.
     Raises MethodError naming the class, and the setting that is unknown or unusable.
     """
     name, settings = method["class"], method.get("settings") or {}
@@ -151,10 +149,9 @@ def find_class(reference: str) -> type[Detector]:
 
 
 def load(folder: Path, device: str = "cpu") -> tuple[Detector, dict]:
-    """The trained detector in `folder` and its description (detector.json).
+    """The trained detector in `folder` and its description (detector.json), which says where its noise predictor lies.
 
-    Its noise predictor lies where the description says, relative to `folder`. Raises MethodError if the folder holds no
-    detector, or the predictor's weights are not those of the recorded sha256.
+    Raises MethodError if the folder holds no detector, or the predictor's weights are not of the recorded sha256.
     """
     try:
         description = json.loads((folder / "detector.json").read_text())

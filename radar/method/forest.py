@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 
 def fit(features: Tensor, contamination: float, seed: int) -> dict[str, Tensor]:
-    """A forest on features [N, D] of normal images; contamination: the share of them that it calls anomalous.
+    """Of features [N, D] of normal images; contamination: the share of them that is to be called anomalous.
 
     scikit-learn's other defaults: 100 trees, 256 samples a tree (or N, if that is less).
     """
@@ -42,20 +42,17 @@ def fit(features: Tensor, contamination: float, seed: int) -> dict[str, Tensor]:
     return {name: tensor.to(features.device) for name, tensor in state.items()}
 
 
-def score(forest: dict[str, Tensor], features: Tensor) -> Tensor:
-    """s(x) of features [N, D]: float64 [N] in (0, 1], higher = more anomalous."""
+def judge(forest: dict[str, Tensor], features: Tensor) -> tuple[Tensor, Tensor]:
+    """Of features [N, D]: s(x), float64 [N] in (0, 1], and whether the forest itself, by its contamination, calls them
+    anomalous, bool [N]."""
     x = features.float().double()  # scikit-learn's trees compare float32 features
     trees = torch.arange(len(forest["feature"]), device=x.device)
     node = torch.zeros(len(x), len(trees), dtype=torch.int64, device=x.device)
     for _ in range(int(forest["depth"])):
         left = x.gather(1, forest["feature"][trees, node]) <= forest["threshold"][trees, node]
         node = torch.where(left, forest["left"][trees, node], forest["right"][trees, node])
-    return 2 ** (-forest["length"][trees, node].mean(1) / forest["normaliser"])
-
-
-def decide(forest: dict[str, Tensor], score: Tensor) -> Tensor:
-    """bool [N]: whether the forest itself, by its contamination, calls these scores anomalous."""
-    return score > forest["decision_threshold"]
+    score = 2 ** (-forest["length"][trees, node].mean(1) / forest["normaliser"])
+    return score, score > forest["decision_threshold"]
 
 
 def average_path_length(n: np.ndarray) -> np.ndarray:

@@ -61,5 +61,5 @@ class RADAR(Detector):
 
     def predict(self, images: Tensor) -> Prediction:
         S = self.sobel_map(images)
-        score = forest.score(self.forest_, self.feature(S))
-        return Prediction(score, self.full_map(S, images), decision=forest.decide(self.forest_, score))
+        score, decision = forest.judge(self.forest_, self.feature(S))
+        return Prediction(score, self.full_map(S, images), decision)

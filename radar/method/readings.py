@@ -149,10 +149,10 @@ class Readings(RADAR):
 
     def predict(self, images: Tensor) -> Prediction:
         maps = self._standardised(self.maps(images))
-        anomaly_map, decision = maps.mean(1), None
+        anomaly_map = maps.mean(1)
+        decision: Tensor | None = None
         if self.detection == "forest":
-            score = forest.score(self.forest_, self.features(maps))
-            decision = forest.decide(self.forest_, score)
+            score, decision = forest.judge(self.forest_, self.features(maps))
         elif self.detection == "normal":
             score = mahalanobis(self.normal_, self.features(maps).log())
         else:
