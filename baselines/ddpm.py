@@ -4,20 +4,20 @@ AnoDDPM: Wyatt, Leach, Schmon, Willcocks, CVPR Workshops 2022. Noise the image t
 chain down to 0 and compare: A = (x_0 - x_rec)^2. A respaced chain (Nichol & Dhariwal, "Improved DDPM", ICML 2021)
 takes fewer, longer steps with the posterior of Ho et al. (NeurIPS 2020, eqs. 6 and 7) between kept timesteps.
 
-The chain is full, chain_steps = noise_level, or respaced. The noise is of the kind that the noise predictor was trained
-with, Gaussian or simplex (radar.diffusion.simplex), in the forward diffusion and in the ancestral steps, as in the run
-behind the metrics of the authors' code (whose sweep over lambda adds Gaussian noise either way).
+The noise is of the kind that the noise predictor was trained with, Gaussian or simplex (radar.diffusion.simplex), in
+the forward diffusion and in the ancestral steps, as in the run behind the metrics of the authors' code (whose sweep
+over lambda adds Gaussian noise either way).
 
 Ours: the ancestral steps have the posterior's variance, where the authors' code has beta_t, the two extremes of Ho et
-al. (section 3.2). The image score is the mean of the map's largest 1 %. On features x_0 has no bounds, so nothing is
-clamped, and the map is interpolated to the image. The authors' code swaps precision and recall; not here.
+al. (section 3.2); the image score; on features x_0 has no bounds, so nothing is clamped, and the map is interpolated to
+the image. The authors' code swaps precision and recall; not here.
 """
 
 from torch import Tensor
 
 from radar.diffusion.predictor import NoisePredictor
 from radar.diffusion.schedule import ALPHA_BAR, T, diffuse
-from radar.images.filters import resized, smooth, top_mean
+from radar.images.filters import top_mean
 from radar.images.image_set import ImageSet
 from radar.method.detector import Detector, Prediction
 
@@ -25,29 +25,19 @@ from radar.method.detector import Detector, Prediction
 class DDPM(Detector):
     """noise_level: lambda, the timestep to which the image is noised, 1 ... 999. Paper: 250.
     chain_steps: network evaluations from lambda to 0, at most lambda; equal to lambda = the paper's full chain.
-    top_fraction: share of the map's pixels whose mean is the image score [ours].
-    smoothing: sigma in px of the anomaly map, the same for every method of a run.
+    top_fraction: share of the smoothed map's pixels whose mean is the image score [ours].
     """
 
     noise_predictor: NoisePredictor
 
-    def __init__(self, *, noise_level: int = 250, chain_steps: int = 250, top_fraction: float = 0.01,
-                 smoothing: float = 0.0, **common):
+    def __init__(self, *, noise_level: int = 250, chain_steps: int = 250, top_fraction: float = 0.01, **common):
         super().__init__(**common)
         self.require(1 <= noise_level < T, f"noise_level is {noise_level}; allowed: 1 to {T - 1}")
         self.require(1 <= chain_steps <= noise_level,
                      f"chain_steps is {chain_steps}; allowed: 1 to noise_level = {noise_level}")
-        self.noise_level, self.chain_steps = noise_level, chain_steps
-        self.top_fraction, self.smoothing = top_fraction, smoothing
-
-    @property
-    def nfe(self) -> int:
-        return self.chain_steps
-
-    @property
-    def timesteps(self) -> list[int]:
-        """Where the network is evaluated: from lambda downwards, evenly spaced, above 0."""
-        return [round(self.noise_level * (self.chain_steps - i) / self.chain_steps) for i in range(self.chain_steps)]
+        # where the network is evaluated: from lambda downwards, evenly spaced, above 0
+        self.timesteps = [round(noise_level * (chain_steps - i) / chain_steps) for i in range(chain_steps)]
+        self.nfe, self.top_fraction = chain_steps, top_fraction
 
     def fit(self, normal: ImageSet) -> None:
         """Nothing to learn beyond the noise predictor."""
@@ -61,18 +51,15 @@ class DDPM(Detector):
         def noise(draw: int) -> Tensor:  # of the whole image, so that overlapping tiles share it
             return tiles.split(predictor.noise(x_0, self.seed, draw)).repeat(len(x_0), 1, 1, 1)
 
-        x_t = diffuse(tiles.split(x_0), self.noise_level, noise(0))
-        timesteps = self.timesteps
-        for i, t in enumerate(timesteps):
-            s = timesteps[i + 1] if i + 1 < len(timesteps) else None
+        x_t = diffuse(tiles.split(x_0), self.timesteps[0], noise(0))
+        for i, (t, s) in enumerate(zip(self.timesteps, [*self.timesteps[1:], None], strict=True)):
             mean, variance = posterior(x_t, predictor.eps(x_t, t), t, s, clamp)
             x_t = mean + variance**0.5 * noise(i + 1) if s is not None else mean
         return tiles.stitch(x_t)
 
     def predict(self, images: Tensor) -> Prediction:
         x_0 = self.noise_predictor.encode(images)
-        error = (x_0 - self.reconstruct(x_0)).square().mean(1)
-        anomaly_map = smooth(resized(error, images.shape[2:]), self.smoothing)
+        anomaly_map = self.full_map((x_0 - self.reconstruct(x_0)).square().mean(1), images)
         return Prediction(top_mean(anomaly_map, self.top_fraction), anomaly_map)
 
 

@@ -1,9 +1,9 @@
 """DiffusionAD: noise to norm in one denoising step, and a segmentation network that compares.
 
 Zhang, Wang, Zeng, Wu, Jiang, "DiffusionAD: Norm-guided One-step Denoising Diffusion for Anomaly Detection", TPAMI 2025,
-arXiv 2303.08730. Where this module says "code", the authors' public code (HuiZhang0812/DiffusionAD) was read. The image
-is noised to two scales, t_n < t_m, with independent noise, e_n = eps(x_tn, t_n), e_m = eps(x_tm, t_m). The noisier one
-gives a norm, x_0m, that has forgotten the anomaly and the details; it guides the other:
+arXiv 2303.08730; "code" is the authors' (HuiZhang0812/DiffusionAD). The image is noised to two scales, t_n < t_m, with
+independent noise, e_n = eps(x_tn, t_n), e_m = eps(x_tm, t_m). The noisier one gives a norm, x_0m, that has forgotten
+the anomaly and the details; it guides the other:
 
     x_0m = clamp((x_tm - sqrt(1 - a_m) e_m) / sqrt(a_m)),    a_t = alpha_bar_t
     y    = sqrt(a_n) x_0m + sqrt(1 - a_n) e_n
@@ -15,11 +15,10 @@ which carry a synthetic anomaly (radar.images.synthetic); the mask's gradient re
 
     loss = |e - eps(x_t, t)|^2 at both scales, of patches without anomaly only + 5 focal(mask) + smooth L1(mask).
 
-Ours, against the code: images lie in [-1, 1] (there in [0, 1], and clamped to [-1, 1] all the same); group instead of
-batch normalisation in the segmentation network, so that a mask does not depend on the batch; the noise predictor is
-diffusers' U-Net; the suite's training loop for both networks (there Adam, 1e-4 and 1e-5 for the segmentation); patches
-and tiles (there whole images of 256 px, which `patch: 256` gives). The code picks its checkpoint on the test set and
-draws new noise at every test; here the budget is fixed, and the noise.
+Ours, against the code: images lie in [-1, 1] (there in [0, 1], and clamped to [-1, 1] all the same); group, not batch
+normalisation in the segmentation network, so that a mask does not depend on the batch; diffusers' U-Net; the suite's
+training loop (there Adam, 1e-4, and 1e-5 for the segmentation); patches and tiles (there whole images, `patch: 256`).
+The code picks its checkpoint on the test set and draws new noise at every test; here budget and noise are fixed.
 """
 
 from collections.abc import Sequence
@@ -31,7 +30,7 @@ from torch import Tensor, nn
 
 from radar.diffusion.networks import unet
 from radar.diffusion.schedule import T, at, diffuse, image_noise
-from radar.images.filters import smooth, top_mean
+from radar.images.filters import top_mean
 from radar.images.image_set import ImageSet
 from radar.images.synthetic import TEXTURES, paste
 from radar.images.tiling import tiling
@@ -47,15 +46,14 @@ class DiffusionAD(Detector):
     tile_batch: how many tiles go through the networks at once; a matter of memory and speed only.
     t_n, t_m: the two timesteps at test time.
     t_split: in training t_n is uniform below it and t_m from it to 999.
-    guidance: "norm" = the paper's; "none" = the plain one-step estimate from e_n at t_n, in the training too.
-    guidance_weight: w of the paper.
+    guidance: "norm" = the paper's, its w is guidance_weight; "none" = the plain one-step estimate from e_n at t_n, in
+        the training too.
     segmentation: "network" = the paper's; "none" = an ablation [ours]: no second network, no synthetic anomalies, and
         the map is the squared difference between image and reconstruction.
     anomaly_probability: share of the training patches that get a synthetic anomaly.
-    textures: photographs to take anomalies from (brick, grass, gravel; never the one that is tested), besides the
-        shuffled patch itself. Paper: the Describable Textures Dataset.
-    top_fraction: share of the map's pixels whose mean is the image score.
-    smoothing: sigma in px of the anomaly map, the same for every method of a run, before the image score is taken.
+    textures: photographs (brick, grass, gravel; never the one that is tested) to take anomalies from, besides the
+        shuffled patch. Paper: the Describable Textures Dataset.
+    top_fraction: share of the smoothed map's pixels whose mean is the image score.
     """
 
     def __init__(self, *, patch: int = 256, stride: int = 256, channels: Sequence[int] = (128, 128, 256, 256, 512, 512),
@@ -63,7 +61,7 @@ class DiffusionAD(Detector):
                  segmentation_channels: Sequence[int] = (64, 128, 256, 512, 512, 512), tile_batch: int = 32,
                  t_n: int = 200, t_m: int = 400, t_split: int = 300, guidance: str = "norm",
                  guidance_weight: float = 1.0, segmentation: str = "network", anomaly_probability: float = 0.5,
-                 textures: Sequence[str] = (), top_fraction: float = 50 / 256**2, smoothing: float = 0.0, **common):
+                 textures: Sequence[str] = (), top_fraction: float = 50 / 256**2, **common):
         super().__init__(**common)
         self.require(guidance in ("norm", "none"), f"guidance is '{guidance}'; allowed: norm, none")
         self.require(segmentation in ("network", "none"), f"segmentation is '{segmentation}'; allowed: network, none")
@@ -86,21 +84,16 @@ class DiffusionAD(Detector):
                               "attention": list(attention), "norm_groups": norm_groups}
         self.segmentation_channels = list(segmentation_channels) if segmentation == "network" else None
         self.t_test = [t_n, t_m] if guidance == "norm" else [t_n]
+        self.nfe = len(self.t_test)  # of the noise predictor; the segmentation is not counted
         self.t_ranges = [(0, t_split), (t_split, T)][:len(self.t_test)]
         self.guidance_weight, self.anomaly_probability, self.textures = guidance_weight, anomaly_probability, textures
-        self.top_fraction, self.smoothing = top_fraction, smoothing
-
-    @property
-    def nfe(self) -> int:
-        """Evaluations of the noise predictor: 2, or 1 without guidance. The segmentation is not counted."""
-        return len(self.t_test)
+        self.top_fraction = top_fraction
 
     def parameters(self) -> int:
-        """Number of parameters of both networks."""
         return sum(parameter.numel() for parameter in self.networks_.parameters())
 
     def fit(self, normal: ImageSet) -> None:
-        """Train both networks on random patches of the normal images, with the budget that the detector was given."""
+        """Train both networks on random patches. Raises MethodError without a training budget."""
         if self.training is None:
             raise MethodError("DiffusionAD trains its own networks and was given no training")
         with torch.random.fork_rng(devices=[]):
@@ -110,7 +103,7 @@ class DiffusionAD(Detector):
         self.training(self.networks_, self.loss, lambda g: normal.random_patches(count, self.patch, g))
 
     def _build(self, image_channels: int) -> None:
-        networks = nn.ModuleDict({"unet": unet(image_channels, image_channels, self.unet_settings)})
+        networks = nn.ModuleDict({"unet": unet(image_channels, self.unet_settings)})
         if self.segmentation_channels:
             networks["segmentation"] = Segmentation(2 * image_channels, self.segmentation_channels,
                                                     self.unet_settings["norm_groups"])
@@ -118,7 +111,7 @@ class DiffusionAD(Detector):
         self.networks_ = networks.eval().requires_grad_(False)
 
     def loss(self, x_0: Tensor, generator: torch.Generator) -> Tensor:
-        """The training loss of normal patches x_0 [N, C, patch, patch] in [-1, 1], anomalies and noise drawn anew."""
+        """The training loss of normal patches x_0 [N, C, patch, patch]; anomalies and noise are drawn anew."""
         n = len(x_0)
         mask = torch.zeros(n, 1, *x_0.shape[2:], dtype=torch.bool)
         if self.segmentation_channels:
@@ -161,8 +154,8 @@ class DiffusionAD(Detector):
         batch = [tiles.split(images), *(tiles.split(e).repeat(len(images), 1, 1, 1) for e in noise)]
         parts = zip(*(one.split(self.tile_batch) for one in batch), strict=True)
         stitched = tiles.stitch(torch.cat([self._predict_tiles(*part) for part in parts]))
-        anomaly_map = stitched[:, 0] if self.segmentation_channels else (images - stitched).square().mean(1)
-        anomaly_map = smooth(anomaly_map, self.smoothing)
+        differing = stitched[:, 0] if self.segmentation_channels else (images - stitched).square().mean(1)
+        anomaly_map = self.full_map(differing, images)
         return Prediction(top_mean(anomaly_map, self.top_fraction), anomaly_map)
 
     def _predict_tiles(self, x_0: Tensor, *e: Tensor) -> Tensor:

@@ -1,13 +1,11 @@
-"""What the statistical floors share: the same procedure on patches of pixels, and on frozen features at every position
-of their grid.
-"""
+"""What the statistical floors share: one procedure, on patches of pixels or frozen features at every grid position."""
 
 from abc import abstractmethod
 
 from torch import Tensor
 
 from radar.images.features import FrozenFeatures
-from radar.images.filters import resized, smooth, top_mean
+from radar.images.filters import top_mean
 from radar.images.tiling import tiling
 from radar.method.detector import Detector, Prediction
 
@@ -18,13 +16,14 @@ class Floor(Detector):
     patch: pixels: side of the patches in px; tiles overlap by half, and what is said of them is blended.
     top_fraction: share of the map whose mean is the image score: on pixels of the smoothed map, on features of the
         grid, before smoothing (0.025 = 5 of 14 x 14 positions).
-    smoothing: sigma in px of the anomaly map, the same for every method of a run.
     """
 
-    def __init__(self, space: str, backbone: str, patch: int, top_fraction: float, smoothing: float, **common):
+    nfe = 0
+
+    def __init__(self, space: str, backbone: str, patch: int, top_fraction: float, **common):
         super().__init__(**common)
         self.require(space in ("pixels", "features"), f"space is {space!r}; allowed: 'pixels', 'features'")
-        self.patch, self.top_fraction, self.smoothing = patch, top_fraction, smoothing
+        self.patch, self.top_fraction = patch, top_fraction
         self.features = FrozenFeatures(self.device, backbone) if space == "features" else None
 
     @abstractmethod
@@ -35,20 +34,13 @@ class Floor(Detector):
     def judge_patches(self, x: Tensor) -> Tensor:
         """How anomalous every pixel of patches [N, C, patch, patch] is, [N, 1 or C, patch, patch]."""
 
-    @property
-    def nfe(self) -> int:
-        return 0
-
     def parameters(self) -> int:
-        """Parameters of the networks in use: the frozen backbone's, on pixels none."""
         return self.features.parameters() if self.features else 0
 
     def predict(self, images: Tensor) -> Prediction:
         if self.features:
             grid = self.judge_features(self.features(images))
-            anomaly_map = smooth(resized(grid, images.shape[2:]), self.smoothing)
-            return Prediction(top_mean(grid, self.top_fraction), anomaly_map)
+            return Prediction(top_mean(grid, self.top_fraction), self.full_map(grid, images))
         tiles = tiling(*images.shape[2:], self.patch, self.patch // 2, images.device)
-        anomaly_map = tiles.stitch(self.judge_patches(tiles.split(images))).mean(1)
-        anomaly_map = smooth(anomaly_map, self.smoothing)
+        anomaly_map = self.full_map(tiles.stitch(self.judge_patches(tiles.split(images))).mean(1), images)
         return Prediction(top_mean(anomaly_map, self.top_fraction), anomaly_map)

@@ -7,16 +7,12 @@ mean mu and covariance S over the normal images, of channels drawn at random onc
     M(x) = sqrt((x - mu)^T S^-1 (x - mu))                                       (eq. 2)
 
 and the map is M. Ours: the backbone (radar.images.features; PaDiM takes ResNets), channels divided by their standard
-deviation in training, Ledoit and Wolf's shrinkage (J. Multivariate Analysis 88, 2004) in place of epsilon, a
-covariance pooled over the positions as the second choice, and as the image score the mean of the map's largest values
-instead of its maximum. On pixels, ours throughout: the texture is taken as stationary, so one mean and one covariance
-of random patches serve every tile.
+deviation in training, Ledoit and Wolf's shrinkage (radar.method.moments) in place of epsilon, a covariance pooled over
+the positions as the second choice, and as the image score the mean of the map's largest values, not its maximum. On
+pixels, ours throughout: the texture is taken as stationary, one mean and covariance of random patches serve all tiles.
 
 S = L L^T is factored once, in float64; then M(x) = || W (x - mu) || with W = L^-1 is one matrix product.
 """
-
-from collections.abc import Callable, Iterator
-from itertools import islice
 
 import torch
 from torch import Tensor
@@ -32,7 +28,7 @@ FIRST = 256  # images at most that centre and unit are taken from; they are kept
 
 
 class Gaussian(Floor):
-    """space, backbone, patch, top_fraction, smoothing: see Floor.
+    """space, backbone, patch, top_fraction: see Floor.
     training_patches: pixels: how many random patches mu and S are computed from.
     channels: features: how many, drawn at random from the seed (PaDiM: 100 of ResNet-18's 448); None or 0 = all.
     covariance: features: "position" = one per grid position (PaDiM), "shared" = one pooled over positions, each with
@@ -42,17 +38,17 @@ class Gaussian(Floor):
 
     def __init__(self, *, space: str = "pixels", backbone: str = "efficientnet_lite0", patch: int = 8,
                  training_patches: int = 10000, channels: int | None = 100, covariance: str | None = None,
-                 shrinkage: str | float = "ledoit_wolf", top_fraction: float = 0.01, smoothing: float = 0.0, **common):
-        super().__init__(space, backbone, patch, top_fraction, smoothing, **common)
+                 shrinkage: str | float = "ledoit_wolf", top_fraction: float = 0.01, **common):
+        super().__init__(space, backbone, patch, top_fraction, **common)
         self.require(covariance in (None, "shared", "position"),
                      f"covariance is {covariance!r}; allowed: 'position', 'shared', null")
-        self.require(space == "features" or covariance != "position",
+        self.require(self.features is not None or covariance != "position",
                      "covariance 'position' needs space 'features'; on pixels it is 'shared'")
         self.require(patch >= 2 and training_patches >= 2,
                      f"patch is {patch}, training_patches {training_patches}; allowed: at least 2")
         self.require(shrinkage == "ledoit_wolf" or isinstance(shrinkage, int | float) and shrinkage > 0,
                      f"shrinkage is {shrinkage!r}; allowed: 'ledoit_wolf' or a number above 0")
-        self.covariance = covariance or ("position" if space == "features" else "shared")
+        self.covariance = covariance or ("position" if self.features else "shared")
         self.training_patches, self.shrinkage = training_patches, shrinkage
         if self.features:
             available = self.features.channels
@@ -65,7 +61,11 @@ class Gaussian(Floor):
         if self.features:
             self.require(len(normal) >= 2, f"{len(normal)} normal images; a covariance on features needs at least 2")
             maps = feature_maps(self.features, normal)
-            moments = moments_of(lambda: (self._vectors(maps[i][None]) for i in range(len(maps))))
+            first = torch.cat([self._vectors(maps[i][None]) for i in range(min(len(maps), FIRST))], dim=1).double()
+            deviation = first.std((0, 1), correction=0)  # one for all positions, to make channels comparable
+            moments = Moments(first.mean(1), torch.where(deviation > 0, deviation, torch.ones_like(deviation)))
+            for one in maps:
+                moments.add(self._vectors(one[None]))
         else:
             generator = torch.Generator().manual_seed(self.seed)
             x = normal.random_patches(self.training_patches, self.patch, generator).flatten(1)[None]
@@ -89,19 +89,6 @@ class Gaussian(Floor):
     def _vectors(self, z: Tensor) -> Tensor:
         """The drawn channels of feature maps [N, C, H, W] as vectors [H * W, N, D]."""
         return z.index_select(1, self.channels_).flatten(2).permute(2, 0, 1)
-
-
-def moments_of(vectors: Callable[[], Iterator[Tensor]]) -> Moments:
-    """Moments of all x [P, 1, D] that `vectors` gives; centre and unit are mean and deviation of the first ones.
-
-    The unit is one for all positions: it makes channels comparable for the shrinkage, no more.
-    """
-    some = torch.cat(list(islice(vectors(), FIRST)), dim=1).double()
-    deviation = some.std((0, 1), correction=0)
-    moments = Moments(some.mean(1), torch.where(deviation > 0, deviation, torch.ones_like(deviation)))
-    for x in vectors():
-        moments.add(x)
-    return moments
 
 
 def whitening(moments: Moments, covariance: str, shrinkage: str | float) -> Tensor:

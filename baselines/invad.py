@@ -15,8 +15,7 @@ Ours: the authors take the min-max of both terms over the whole test set, anomal
 deviation of normal training images standardise them, so that the calibration images stay untouched for the threshold.
 The likelihood is the mean over dimensions, not the sum, so that images of different sizes can be compared. On pixels
 (DDIM inversion) both are taken square by square and then blended: blending the latents first would average noise away
-where overlapping squares disagree, which is where the anomalies are. How the features are had and standardised, and the
-sizes of the noise predictor, stand in config/config.yaml.
+where overlapping squares disagree, which is where the anomalies are.
 """
 
 import math
@@ -26,7 +25,7 @@ from torch import Tensor
 
 from radar.diffusion.predictor import NoisePredictor
 from radar.diffusion.schedule import ALPHA_BAR, T
-from radar.images.filters import channel_norm, resized, smooth, top_mean
+from radar.images.filters import channel_norm, top_mean
 from radar.images.image_set import ImageSet, to_unit
 from radar.method.detector import Detector, Prediction
 from radar.method.moments import position_statistics
@@ -37,24 +36,19 @@ class InvAD(Detector):
         333, 666, 999. More steps are worse, the authors say.
     score: "invad" = as above; "position" = the map minus its mean, over its deviation, at every position of the normal
         training images, and the mean of its largest `top_fraction` (features only) [ours].
-    smoothing: sigma in px of the anomaly map, the same for every method of a run.
     """
 
     noise_predictor: NoisePredictor
 
     def __init__(self, *, taus: list[int] | tuple[int, ...] = (0, 500, 999), score: str = "invad",
-                 top_fraction: float = 0.025, smoothing: float = 0.0, **common):
+                 top_fraction: float = 0.025, **common):
         super().__init__(**common)
         taus = list(taus)
         self.require(len(taus) > 0 and sorted(set(taus)) == taus and 0 <= taus[0] <= taus[-1] < T,
                      f"taus are {taus}; allowed: increasing timesteps from 0 to {T - 1}")
         self.require(score in ("invad", "position"), f"score is {score!r}; allowed: invad, position")
-        self.taus, self.score, self.top_fraction, self.smoothing = taus, score, top_fraction, smoothing
+        self.taus, self.nfe, self.score, self.top_fraction = taus, len(taus), score, top_fraction
         self.mean_, self.deviation_ = torch.zeros(2), torch.ones(2)
-
-    @property
-    def nfe(self) -> int:
-        return len(self.taus)
 
     def invert(self, x_0: Tensor) -> Tensor:
         """z_S of squares x_0 [N, C, patch, patch]; same shape."""
@@ -93,7 +87,7 @@ class InvAD(Detector):
             score = top_mean(M, self.top_fraction)
         else:
             score = ((terms - self.mean_) / self.deviation_).sum(1)
-        return Prediction(score, smooth(resized(M, images.shape[2:]), self.smoothing))
+        return Prediction(score, self.full_map(M, images))
 
 
 def inversion_step(z: Tensor, e: Tensor, a: float, a_next: float) -> Tensor:

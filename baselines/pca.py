@@ -2,9 +2,9 @@
 
 "Statistical machine learning models" are RADAR's non-diffusion rivals (arXiv 2508.04818); which ones is not public.
 Ours: principal components of normal data, and the squared error of reconstructing an image from them. On pixels: of
-random patches; map = error of overlapping tiles, image score = mean of the map's largest 1 %. On features
-(radar.images.features): of the feature vectors at all grid positions of all images, channels divided by their standard
-deviation in training; map = error at each position, mean over channels.
+random patches; map = error of overlapping tiles. On features (radar.images.features): of the vectors at all grid
+positions of all images, channels divided by their standard deviation in training; map = error at each position, mean
+over channels.
 """
 
 import torch
@@ -18,15 +18,14 @@ from radar.method.moments import Moments
 
 
 class PCA(Floor):
-    """space, backbone, patch, top_fraction, smoothing: see Floor.
+    """space, backbone, patch, top_fraction: see Floor.
     variance: share of the patches' (vectors') variance that the kept components explain, 0 ... 1.
     training_patches: pixels: how many random patches the components are computed from.
     """
 
     def __init__(self, *, space: str = "pixels", backbone: str = "efficientnet_lite0", patch: int = 16,
-                 variance: float = 0.9, training_patches: int = 4000, top_fraction: float = 0.01,
-                 smoothing: float = 0.0, **common):
-        super().__init__(space, backbone, patch, top_fraction, smoothing, **common)
+                 variance: float = 0.9, training_patches: int = 4000, top_fraction: float = 0.01, **common):
+        super().__init__(space, backbone, patch, top_fraction, **common)
         self.require(0 < variance < 1, f"variance is {variance}; allowed: between 0 and 1")
         self.variance, self.training_patches = variance, training_patches
 
@@ -35,8 +34,8 @@ class PCA(Floor):
             maps = feature_maps(self.features, normal)
             centre = maps[0].double().mean((1, 2))[None]
             moments = Moments(centre, torch.ones_like(centre[0]))
-            for i in range(len(maps)):
-                moments.add(maps[i].flatten(1).T[None])
+            for one in maps:
+                moments.add(one.flatten(1).T[None])
             mean, scatter = moments.mean()[0].cpu(), moments.scatter()[0].cpu()
             deviation = (scatter.diagonal() / moments.n).sqrt()
             unit = torch.where(deviation > 0, deviation, torch.ones_like(deviation))

@@ -163,7 +163,7 @@ class Method(Strict):
         for node in found[0].body:
             if isinstance(node, ast.FunctionDef) and node.name == "__init__":
                 given_by_the_suite = {"seed", "device", "noise_predictor", "training"}
-                allowed = {argument.arg for argument in node.args.kwonlyargs} - given_by_the_suite
+                allowed = {"smoothing", *(argument.arg for argument in node.args.kwonlyargs)} - given_by_the_suite
                 if unknown := sorted(self.settings.keys() - allowed):
                     raise ValueError(f"unknown setting '{unknown[0]}'; allowed: {', '.join(sorted(allowed))}")
         return self

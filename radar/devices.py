@@ -1,6 +1,4 @@
-"""On which device a job computes, and how: of several GPUs every job takes a free one, and gives it back when its
-process ends, however it ends.
-"""
+"""On which device a job computes, and how; of several GPUs each job takes a free one, until its process ends."""
 
 import ctypes
 import fcntl
@@ -9,7 +7,6 @@ import time
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import IO
 
 import torch
 
@@ -17,8 +14,6 @@ import torch
 LOCKS = Path(os.environ.get("RADAR_GPU_LOCKS", f"/tmp/radar-bench-gpus-{os.getuid()}"))
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-
-_held: list[IO] = []
 
 
 def choose_device(name: str) -> str:
@@ -31,35 +26,27 @@ def choose_device(name: str) -> str:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and (count := torch.cuda.device_count()) > 1:
-        name = f"cuda:{_claimed(count)}"
+        name = f"cuda:{claim(count)}"
         torch.cuda.set_device(name)  # what says "cuda" from here on means this one
     return name
 
 
-@lru_cache
-def _claimed(count: int) -> int:
-    return claim(count)  # once per process
-
-
-def claim(count: int, locks: Path = LOCKS, patience: float | None = None) -> int:
+@lru_cache  # once per process
+def claim(count: int, locks: Path = LOCKS) -> int:
     """The number of a GPU that no other job of this user has, of `count`; it is this process's until it ends.
 
-    Waits until one is free; after `patience` seconds without one TimeoutError is raised.
+    Waits until one is free.
     """
     locks.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
     while True:
         for index in range(count):
-            file = open(locks / f"{index}.lock", "w")
+            file = os.open(locks / f"{index}.lock", os.O_CREAT | os.O_WRONLY, 0o666)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                file.close()
-                continue
-            _held.append(file)
-            return index
-        if patience is not None and time.monotonic() - started >= patience:
-            raise TimeoutError(f"none of {count} GPUs has become free in {patience:g} s")
+                os.close(file)
+            else:
+                return index  # the file stays open, and with it the lock
         time.sleep(1)
 
 

@@ -11,9 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from radar.diffusion.encoding import Pixels
-from radar.diffusion.memory import Memory
-from radar.diffusion.predictor import NoisePredictor
+from radar.diffusion.predictor import Memory, NoisePredictor
 from radar.diffusion.training import Training
 from radar.images.image_set import ImageSet
 from radar.report.drawing import COLUMN, WIDTH
@@ -27,7 +25,7 @@ def closed_form(predict: Callable[[Tensor, int], Tensor], patch: int, stride: in
     """A NoisePredictor whose network is a known function eps(x_t, t): for proofs on data whose noise has a formula."""
     predictor = NoisePredictor.__new__(NoisePredictor)
     predictor.settings = {"space": "pixels", "noise": noise, "patch": patch, "stride": stride, "tile_batch": 1024}
-    predictor.encoding, predictor.memory, predictor.features = Pixels(predictor.settings, 1), Memory(), None
+    predictor.groups, predictor.memory, predictor.features = [1], Memory(), None
     predictor.eps = predict
     return predictor
 

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 
 from baselines.invad import InvAD
 from radar.diffusion import networks
-from radar.diffusion.encoding import standardisation
-from radar.diffusion.predictor import NoisePredictor
+from radar.diffusion.predictor import NoisePredictor, standardisation
 from radar.diffusion.schedule import ALPHA_BAR
 from radar.diffusion.training import Training
 from radar.images import features as features_module
@@ -237,11 +236,11 @@ def test_attention_stands_where_the_settings_say():
     settings = {"patch": 32, "channels": [8, 8, 8], "layers_per_block": 1, "norm_groups": 4}
     for attention, kinds in (([8], ["DownBlock2D", "DownBlock2D", "AttnDownBlock2D"]), ([], ["DownBlock2D"] * 3),
                              ([32, 8], ["AttnDownBlock2D", "DownBlock2D", "AttnDownBlock2D"])):
-        net = networks.unet(1, 1, settings | {"attention": attention})
+        net = networks.unet(1, settings | {"attention": attention})
         assert [type(block).__name__ for block in net.down_blocks] == kinds
         assert any("attentions" in name for name, _ in net.named_parameters()) == bool(attention)
     with pytest.raises(ValueError, match="no feature map has a side of 5"):
-        networks.unet(1, 1, settings | {"attention": [5]})
+        networks.unet(1, settings | {"attention": [5]})
 
 
 # The paper's size

@@ -17,15 +17,13 @@ from sklearn.metrics import roc_auc_score
 from baselines.ddpm import DDPM, posterior
 from baselines.invad import InvAD, inversion_step, negative_log_likelihood
 from baselines.pca import PCA
-from radar.diffusion.memory import Memory
-from radar.diffusion.predictor import NoisePredictor
+from radar.diffusion.predictor import Memory, NoisePredictor
 from radar.diffusion.schedule import image_noise
+from radar.method import forest
 from radar.method.detector import MethodError
-from radar.method.forest import Forest
 from radar.method.moments import position_statistics
 from radar.method.radar import RADAR
-from radar.method.readings import Readings
-from radar.method.selection import measure
+from radar.method.readings import Readings, measure
 from tests.conftest import PREDICTOR, Tensors, ancestral_step, closed_form
 
 BETA = np.linspace(1e-4, 0.02, 1000)
@@ -114,9 +112,9 @@ def test_normal_detection_is_the_mahalanobis_distance_of_the_log_feature():
     expected = [mahalanobis(one / scale, features[:40].mean(0) / scale, inverse) for one in features]
     np.testing.assert_allclose(score, expected, rtol=1e-4)
     assert score[-1] > 3 * score[:-1].max()
-    forest = Readings(input="scaled", noise_predictor=ideal())
-    forest.fit(Tensors(images))
-    brighter, brightest = (forest.predict(factor * x[:1]).score for factor in (10, 100))
+    isolating = Readings(input="scaled", noise_predictor=ideal())
+    isolating.fit(Tensors(images))
+    brighter, brightest = (isolating.predict(factor * x[:1]).score for factor in (10, 100))
     assert brighter == brightest  # the ceiling of a forest
     assert radar.predict(100 * x[:1]).score > radar.predict(10 * x[:1]).score
 
@@ -232,11 +230,11 @@ def test_readings_at_their_literal_values_are_radar_to_the_bit(settings, trivial
 def test_forest_scores_and_decides_as_scikit_learn(n, contamination):
     generator = np.random.default_rng(0)
     normal, new = generator.normal(size=(n, 2)), generator.normal(size=(500, 2)) * 2
-    ours = Forest.fit(torch.from_numpy(normal), contamination, seed=3)
+    ours = forest.fit(torch.from_numpy(normal), contamination, seed=3)
     theirs = IsolationForest(contamination=contamination, random_state=3).fit(normal)
-    score = ours.score(torch.from_numpy(new))
+    score, decision = forest.judge(ours, torch.from_numpy(new))
     np.testing.assert_allclose(score, -theirs.score_samples(new), rtol=1e-12)
-    np.testing.assert_array_equal(ours.decide(score), theirs.predict(new) == -1)
+    np.testing.assert_array_equal(decision, theirs.predict(new) == -1)
 
 
 # DDPM

@@ -81,7 +81,7 @@ def counts(name: str) -> tuple[int, int]:
 def of_predictor(predictor: NoisePredictor) -> Work:
     """The work of a noise predictor on the meta device, where shapes have no numbers and nothing is computed."""
     patch = predictor.settings["patch"]
-    square = torch.zeros(1, predictor.encoding.channels, patch, patch, device="meta")
+    square = torch.zeros(1, sum(predictor.groups), patch, patch, device="meta")
     network = predictor.network.requires_grad_(True)
     training = flops(lambda: predictor.loss(square, torch.Generator().manual_seed(0)).backward())
     evaluation, features = flops(lambda: predictor.eps(square, 10)), 0

@@ -11,29 +11,23 @@ from torch import Tensor, nn
 
 
 def build(channels: int, settings: dict) -> nn.Module:
-    """The network of `settings` (see radar.diffusion.predictor.NoisePredictor) from and to [N, channels, patch, patch].
-
-    Raises ValueError naming the setting that cannot be used.
-    """
-    kind = settings["network"]
-    if kind == "unet":
-        network = unet(channels, channels, settings)
-        if settings["predicts"] == "velocity":
-            for parameter in network.get_submodule("conv_out").parameters():
-                nn.init.zeros_(parameter)
-        return network
-    if kind in ("mlp", "dit"):
-        return Transformer(channels, settings["patch"], settings["width"], settings["depth"],
-                           settings["heads"] if kind == "dit" else 0)
-    raise ValueError(f"network is {kind!r}; allowed: unet, mlp, dit")
+    """The network from and to [N, channels, patch, patch]; settings: see radar.diffusion.predictor.NoisePredictor."""
+    if settings["network"] != "unet":
+        heads = settings["heads"] if settings["network"] == "dit" else 0
+        return Transformer(channels, settings["patch"], settings["width"], settings["depth"], heads)
+    network = unet(channels, settings)
+    if settings["predicts"] == "velocity":
+        for parameter in network.get_submodule("conv_out").parameters():
+            nn.init.zeros_(parameter)
+    return network
 
 
-def unet(channels_in: int, channels_out: int, settings: dict) -> nn.Module:
+def unet(channels: int, settings: dict) -> nn.Module:
     """diffusers' U-Net, in channels-last memory order; called as net(x, t, return_dict=False)[0].
 
     settings: patch (side of its input in px), channels (one width per level), layers_per_block, attention (sides of
-    the feature maps that have self-attention, as the papers give them; [] = none, the middle of the U-Net included),
-    norm_groups.
+    the feature maps that have self-attention, as the papers give them; [] = none, the middle of the U-Net included;
+    ValueError for a side that none has), norm_groups.
     """
     from diffusers.models.unets.unet_2d import UNet2DModel  # seconds to import, and not every method has a U-Net
 
@@ -43,7 +37,7 @@ def unet(channels_in: int, channels_out: int, settings: dict) -> nn.Module:
         raise ValueError(f"attention: no feature map has a side of {min(unknown)}; the sides are {sides}")
     down = tuple("AttnDownBlock2D" if side in attention else "DownBlock2D" for side in sides)
     return UNet2DModel(
-        sample_size=settings["patch"], in_channels=channels_in, out_channels=channels_out, block_out_channels=widths,
+        sample_size=settings["patch"], in_channels=channels, out_channels=channels, block_out_channels=widths,
         layers_per_block=settings["layers_per_block"], norm_num_groups=settings["norm_groups"],
         add_attention=bool(attention), attention_head_dim=None, down_block_types=down,  # one head, as Ho et al.
         up_block_types=tuple(name.replace("Down", "Up") for name in reversed(down)),

@@ -1,8 +1,7 @@
 """The forward process: how much of the image is left at each timestep, and the noise that is put in its place.
 
 Ho, Jain, Abbeel, "Denoising Diffusion Probabilistic Models", NeurIPS 2020: linear schedule beta = 1e-4 ... 0.02 over
-T = 1000 steps, alpha_bar_t = prod(1 - beta), x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) e (eq. 4). Timesteps
-count from 0 to T - 1, as in the papers' code.
+T = 1000 steps, alpha_bar_t = prod(1 - beta). Timesteps count from 0 to T - 1, as in the papers' code.
 """
 
 from functools import lru_cache
@@ -11,20 +10,14 @@ import torch
 from torch import Tensor
 
 T = 1000
-
-
-def alpha_bar() -> Tensor:
-    """alpha_bar_t for t = 0 ... T - 1, float64 [T]; from 0.9999 down to 4e-5."""
-    return torch.cumprod(1 - torch.linspace(1e-4, 0.02, T, dtype=torch.float64), dim=0)
-
-
-_SCHEDULE = alpha_bar()
-ALPHA_BAR: list[float] = _SCHEDULE.tolist()  # as python floats: reading one costs no transfer from a device
+# alpha_bar_t for t = 0 ... T - 1, float64, from 0.9999 down to 4e-5; and as floats, which no device has to give
+SCHEDULE = torch.cumprod(1 - torch.linspace(1e-4, 0.02, T, dtype=torch.float64), dim=0)
+ALPHA_BAR: list[float] = SCHEDULE.tolist()
 
 
 def at(t: Tensor, device: torch.device | str) -> Tensor:
     """alpha_bar_t of timesteps [N], float32 [N, 1, 1, 1] to go with a batch of images on `device`."""
-    return _SCHEDULE[t].float().view(-1, 1, 1, 1).to(device)
+    return SCHEDULE[t].float().view(-1, 1, 1, 1).to(device)
 
 
 def diffuse(x_0: Tensor, t: int | Tensor, e: Tensor | float) -> Tensor:
@@ -49,10 +42,8 @@ def draw_noise(shape: tuple[int, ...] | torch.Size, generator: torch.Generator, 
 @lru_cache(maxsize=64)
 def image_noise(channels: int, height: int, width: int, seed: int, draw: int, device: torch.device | str,
                 kind: str = "gaussian") -> Tensor:
-    """Noise [1, C, H, W] of mean 0 and variance 1, the same for every image of this size; kind as in draw_noise.
-
-    One field per (seed, draw) serves all images, so that a score depends neither on the batch nor on the order; it is
-    drawn on the CPU, so that every device sees the same numbers.
+    """Noise [1, C, H, W] as by draw_noise; one field per size, seed and draw serves all images, so that a score depends
+    neither on the batch nor on the order. Drawn on the CPU: every device sees the same numbers.
     """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + draw)
     return draw_noise((1, channels, height, width), generator, kind).to(device)

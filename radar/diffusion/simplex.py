@@ -8,13 +8,11 @@ The authors' code: three-dimensional OpenSimplex noise, a new permutation per dr
 corner x = y = 0, with z = t / f_i, t the timestep; one field for the whole batch; no normalisation. Its e has standard
 deviation 0.505, not 1, so x_t holds a quarter of the noise variance that the schedule says.
 
-Ours:
-- Unit variance, so that one schedule and one lambda serve both kinds of noise. A given lambda is therefore harsher than
-  in the published code, whose lambda = 250 has the signal-to-noise ratio of t = 140 here. We divide by the standard
-  deviation over all fields, a constant, and not by each sample's own: that would take away what the low octaves do (32
-  px see a quarter of a wave of the first, hardly more than an offset), and make e depend on the crop.
-- Every octave starts at its own random place: from a common corner the octaves are scaled copies of each other there.
-- Every image and channel has its own field.
+Ours: unit variance, so that one schedule and one lambda serve both kinds of noise: a lambda is harsher than in the
+published code, whose lambda = 250 has the signal-to-noise ratio of t = 140 here. We divide by the standard deviation
+over all fields, a constant, not by each sample's own: that would take away what the low octaves do (32 px see a quarter
+of a wave of the first), and make e depend on the crop. Every octave starts at its own random place (from a common
+corner they are scaled copies of each other); every image and channel has its own field.
 """
 
 import math
@@ -42,13 +40,11 @@ def simplex_noise(count: int, channels: int, height: int, width: int, generator:
                   frequency: float = 64, octaves: int = 6, persistence: float = 0.8) -> Tensor:
     """Fields of zero mean and unit variance, float32 [count, C, H, W], each image and channel its own.
 
+    Mean and variance are those over many draws: a single small field is dominated by its few slow waves.
     frequency: the paper's word for f, the unit of length of the first octave in px; every further one has half of it.
         An octave's power is centred at 0.47 / f_i cycles per px, waves of 2.1 f_i; 0.74 of e's lies below 1 / 32.
     persistence: amplitude of an octave relative to the one before.
-    generator: on the CPU; the only source of randomness. The same state gives the same bits, with any number of
-    threads. Drawn per 256 fields: the seed of the permutation, then the place (x, y, z) of every octave.
-
-    Mean and variance are those over many draws: a single small field is dominated by its few slow waves.
+    generator: on the CPU; the only source of randomness: the same bits with any number of threads.
     """
     total, threads = count * channels, torch.get_num_threads()
     wanted = 1 + min(total, BLOCK) * height * width // SHARE  # but no more than torch was given, or numba started with

@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from radar.files import atomic
 from radar.progress import progress
 
-# Batch of training images or patches for one step, drawn with the given generator.
-Batches = Callable[[torch.Generator], Tensor]
+Batches = Callable[[torch.Generator], Tensor]  # draws the training images or patches of one step
 
 
 @dataclass
@@ -48,84 +47,84 @@ class Training:
 
     def __call__(self, network: nn.Module, loss: Callable[[Tensor, torch.Generator], Tensor],
                  batches: Batches) -> list[dict]:
-        """Train `network` in place and leave the EMA weights in it. Returns the loss curve."""
+        """Train `network` in place and leave the EMA weights in it. Returns the loss curve. Raises FloatingPointError
+        if the loss is not finite."""
         settings, device = self.settings, next(network.parameters()).device.type
         steps = math.ceil(settings["images"] / settings["batch_size"])
-        checkpoint, mark = Path(self.folder) / "checkpoint.pt", fingerprint(settings, self.seed, self.identity)
-        state = _State(network.train().requires_grad_(True), settings)
-        if (saved := _read_checkpoint(checkpoint, mark)) is not None:
-            state.load(saved)
-            print(f"{self.description}: goes on after step {state.step} of {steps}", file=sys.stderr)
-        self.curve = state.curve
+        optimizer = torch.optim.AdamW(network.train().requires_grad_(True).parameters(), fused=True)
+        average = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        self._resume(network, optimizer, average)
+        done, before = (self.curve[-1]["step"], self.curve[-1]["seconds"]) if self.curve else (0, 0.0)
+        if done:
+            print(f"{self.description}: goes on after step {done} of {steps}", file=sys.stderr)
 
         window: list[Tensor] = []
-        before, started = state.seconds, time.monotonic()
-        saved_at = started
-        with progress(steps, self.description, "step", initial=state.step) as bar:
-            for step in range(state.step, steps):
+        started = saved = time.monotonic()
+        with progress(steps, self.description, "step", initial=done) as bar:
+            for step in range(done, steps):
                 generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
                 with torch.autocast(device, torch.bfloat16, enabled=settings["precision"] == "bfloat16"):
                     value = loss(batches(generator), generator)
-                state.descend(value, steps)
+                self._descend(value, step, steps, network, optimizer, average)
                 window.append(value.detach())
                 bar.update()
-                if state.step % 10 and state.step < steps:
+                if (step + 1) % 10 and step + 1 < steps:
                     continue
-                state.seconds = before + time.monotonic() - started
-                state.record(torch.stack(window).mean().item(), self.description)
+                self._record(step + 1, before + time.monotonic() - started, torch.stack(window).mean().item())
                 window.clear()
-                bar.set_postfix(loss=f"{state.curve[-1]['loss']:.4f}", refresh=False)
-                if time.monotonic() - saved_at > settings["checkpoint_seconds"]:
-                    with atomic(checkpoint) as temporary:
-                        torch.save({"fingerprint": mark} | state.save(), temporary)
-                    saved_at = time.monotonic()
-        network.load_state_dict(state.average)
+                bar.set_postfix(loss=f"{self.curve[-1]['loss']:.4f}", refresh=False)
+                if time.monotonic() - saved > settings["checkpoint_seconds"]:
+                    self._save(network, optimizer, average)
+                    saved = time.monotonic()
+        network.load_state_dict(average)
         network.eval().requires_grad_(False)
         return self.curve
 
-
-class _State:
-    """All that a training changes: the weights, their average, the optimizer, how far it is, and the loss curve."""
-
-    def __init__(self, network: nn.Module, settings: dict):
-        self.network, self.settings = network, settings
-        self.optimizer = torch.optim.AdamW(network.parameters(), lr=settings["learning_rate"], fused=True)
-        self.average = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-        self._weights = list(network.state_dict().values())  # trained in place, these see it
-        self.step, self.seconds = 0, 0.0
-        self.curve: list[dict] = []
-
-    def descend(self, loss: Tensor, steps: int) -> None:
+    def _descend(self, loss: Tensor, step: int, steps: int, network: nn.Module, optimizer: torch.optim.Optimizer,
+                 average: dict[str, Tensor]) -> None:
         """One step, of so many in all, down the gradient of `loss`; the average follows the weights."""
         warm_up = max(1, round(self.settings["warm_up"] * steps))
-        rate = min((self.step + 1) / warm_up, 1) * 0.5 * (1 + math.cos(math.pi * self.step / steps))
-        for group in self.optimizer.param_groups:
+        rate = min((step + 1) / warm_up, 1) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        for group in optimizer.param_groups:
             group["lr"] = self.settings["learning_rate"] * rate
-        self.optimizer.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.settings["clip"], foreach=True)
-        self.optimizer.step()
-        decay = min(self.settings["ema_decay"], (1 + self.step) / (10 + self.step))  # early weights are soon forgotten
-        torch._foreach_lerp_(list(self.average.values()), self._weights, 1 - decay)
-        self.step += 1
+        nn.utils.clip_grad_norm_(network.parameters(), self.settings["clip"], foreach=True)
+        optimizer.step()
+        decay = min(self.settings["ema_decay"], (1 + step) / (10 + step))  # early weights are soon forgotten
+        torch._foreach_lerp_(list(average.values()), list(network.state_dict().values()), 1 - decay)
 
-    def record(self, loss: float, description: str) -> None:
-        """A row of the curve. Raises FloatingPointError if the loss is not finite."""
+    def _record(self, step: int, seconds: float, loss: float) -> None:
         if not math.isfinite(loss):
-            raise FloatingPointError(f"{description}: the loss is {loss} at step {self.step}; "
+            raise FloatingPointError(f"{self.description}: the loss is {loss} at step {step}; "
                                      "lower the learning rate in the config")
-        self.curve.append({"step": self.step, "images": self.step * self.settings["batch_size"],
-                           "seconds": round(self.seconds, 2), "loss": loss})
+        self.curve.append({"step": step, "images": step * self.settings["batch_size"],
+                           "seconds": round(seconds, 2), "loss": loss})
 
-    def save(self) -> dict:
-        return {"step": self.step, "seconds": self.seconds, "curve": self.curve, "average": self.average,
-                "network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+    def _save(self, network: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]) -> None:
+        with atomic(self.folder / "checkpoint.pt") as temporary:
+            torch.save({"fingerprint": fingerprint(self.settings, self.seed, self.identity), "curve": self.curve,
+                        "average": average, "network": network.state_dict(), "optimizer": optimizer.state_dict()},
+                       temporary)
 
-    def load(self, saved: dict) -> None:
-        self.network.load_state_dict(saved["network"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.step, self.seconds, self.curve, self.average = (
-            saved[name] for name in ("step", "seconds", "curve", "average"))
+    def _resume(self, network: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]) -> None:
+        """Take up the checkpoint, if it belongs to this run; a foreign or damaged one is discarded with a word."""
+        self.curve, path = [], self.folder / "checkpoint.pt"
+        if not path.exists():
+            return
+        try:
+            saved = torch.load(path, "cpu", weights_only=True)
+        except Exception as error:  # a damaged file can raise nearly anything
+            print(f"{path}: damaged checkpoint ({error}); starting over", file=sys.stderr)
+            return
+        if saved["fingerprint"] != fingerprint(self.settings, self.seed, self.identity):
+            print(f"{path}: checkpoint of other settings or data; starting over", file=sys.stderr)
+            return
+        network.load_state_dict(saved["network"])
+        optimizer.load_state_dict(saved["optimizer"])
+        for name, tensor in saved["average"].items():
+            average[name].copy_(tensor)
+        self.curve = saved["curve"]
 
 
 def fingerprint(settings: dict, seed: int, identity: dict) -> str:
@@ -135,15 +134,13 @@ def fingerprint(settings: dict, seed: int, identity: dict) -> str:
 
 def forget_checkpoint(folder: Path) -> None:
     """Remove the checkpoint; to be called once the result is safely written."""
-    (Path(folder) / "checkpoint.pt").unlink(missing_ok=True)
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
 
 
 @contextmanager
 def exclusive(folder: Path, description: str) -> Iterator[None]:
-    """Wait until no other process trains into `folder`; the lock goes with the process that holds it.
-
-    After a hard kill of the workflow its training may still be running, and may end well.
-    """
+    """Wait until no other process trains into `folder`, as it may still do after a hard kill of the workflow; the lock
+    goes with its process."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as file:
         try:
@@ -152,18 +149,3 @@ def exclusive(folder: Path, description: str) -> Iterator[None]:
             print(f"{description}: another process is training here; waiting for it", file=sys.stderr)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _read_checkpoint(path: Path, mark: str) -> dict | None:
-    """The checkpoint, if it belongs to this run; a foreign or damaged one is discarded with a word."""
-    if not path.exists():
-        return None
-    try:
-        saved = torch.load(path, weights_only=True)
-    except Exception as error:  # a damaged file can raise nearly anything
-        print(f"{path}: damaged checkpoint ({error}); starting over", file=sys.stderr)
-        return None
-    if saved["fingerprint"] != mark:
-        print(f"{path}: checkpoint of other settings or data; starting over", file=sys.stderr)
-        return None
-    return saved

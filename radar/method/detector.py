@@ -5,7 +5,6 @@ image while it learns, and the score of an image never depends on the other imag
 """
 
 import importlib
-import inspect
 import json
 import os
 from abc import ABC, abstractmethod
@@ -19,6 +18,7 @@ from torch import Tensor
 from radar.diffusion.predictor import NoisePredictor
 from radar.diffusion.training import Training
 from radar.files import atomic, write_json
+from radar.images.filters import resized, smooth
 from radar.images.image_set import ImageSet
 
 
@@ -28,10 +28,9 @@ class MethodError(Exception):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a detector says about a batch of N images of one size.
+    """What a detector says about a batch of N images of one size; higher = more anomalous.
 
-    score: [N], higher = more anomalous, any real number.
-    anomaly_map: [N, H, W] at the size of the input, higher = more anomalous.
+    score: [N], any real number. anomaly_map: [N, H, W] at the size of the input.
     decision: [N] bool, only if the method itself decides (RADAR's Isolation Forest does); else None.
     """
 
@@ -55,15 +54,19 @@ class Prediction:
 class Detector(ABC):
     """A method. Its settings are the keyword arguments of its constructor, with the paper's values as defaults.
 
+    smoothing: a setting of every method, sigma in px of the anomaly map, 0 = none; the same for all of a run.
     seed: drives every random choice of the method, in `fit` and in `predict`.
     device: where tensors live; the same code runs on "cpu" and "cuda".
     noise_predictor: the trained predictor of this dataset and seed that the method's YAML names, if it names one.
     training: the run's training budget and loop, for a method that trains in `fit`, if its YAML has the key training.
+    nfe: network evaluations per image (per tile, where the image is tiled); each method says its own.
     """
 
-    def __init__(self, *, seed: int = 0, device: str = "cpu", noise_predictor: NoisePredictor | None = None,
-                 training: Training | None = None):
-        self.seed, self.device = seed, torch.device(device)
+    nfe: int
+
+    def __init__(self, *, smoothing: float = 0.0, seed: int = 0, device: str = "cpu",
+                 noise_predictor: NoisePredictor | None = None, training: Training | None = None):
+        self.smoothing, self.seed, self.device = smoothing, seed, torch.device(device)
         self.noise_predictor, self.training = noise_predictor, training
 
     def require(self, condition: bool, otherwise: str) -> None:
@@ -79,18 +82,26 @@ class Detector(ABC):
     def predict(self, images: Tensor) -> Prediction:
         """Score images [N, C, H, W] of one size, in [-1, 1], on the detector's device."""
 
-    @property
-    @abstractmethod
-    def nfe(self) -> int:
-        """Network evaluations per image (per tile, where the image is tiled)."""
+    def full_map(self, grid: Tensor, images: Tensor) -> Tensor:
+        """The anomaly map that a grid [N, H', W'] is of images [N, C, H, W]: at their size, smoothed, [N, H, W]."""
+        return smooth(resized(grid, images.shape[2:]), self.smoothing)
 
     def state(self) -> dict[str, Tensor]:
-        """All that `fit` learned, as named tensors: those among the attributes whose names end with _."""
-        return {name: value for name, value in vars(self).items() if name.endswith("_") and isinstance(value, Tensor)}
+        """All that `fit` learned, as named tensors: the attributes whose names end with _, tensors or dicts of them."""
+        state: dict[str, Tensor] = {}
+        for name, value in vars(self).items():
+            if name.endswith("_") and isinstance(value, dict):
+                state |= {f"{name}.{key}": tensor for key, tensor in value.items()}
+            elif name.endswith("_") and isinstance(value, Tensor):
+                state[name] = value
+        return state
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take back what `state` gave."""
-        vars(self).update(state)
+        for name, tensor in state.items():
+            attribute, _, key = name.partition(".")
+            owner = vars(self).setdefault(attribute, {}) if key else vars(self)
+            owner[key or attribute] = tensor
 
     def parameters(self) -> int:
         """Number of parameters that a prediction uses."""
@@ -101,7 +112,7 @@ class Detector(ABC):
         return {}
 
     def save(self, folder: Path, description: dict) -> None:
-        """Write detector.safetensors and detector.json (never a pickle). `description` is kept in the JSON file."""
+        """Write detector.safetensors (never a pickle), and `description` as detector.json."""
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state().items()}
         with atomic(folder / "detector.safetensors") as temporary:
             save_file(state, temporary)
@@ -110,27 +121,16 @@ class Detector(ABC):
 
 def build(method: dict, *, seed: int, device: str, noise_predictor: NoisePredictor | None = None,
           training: Training | None = None) -> Detector:
-    """Construct the detector that a method's YAML describes.
+    """The detector of a method's YAML: class "package.module:ClassName", noise_predictor, training, settings.
 
-    method: {"class": "package.module:ClassName", "noise_predictor": "pixels", "training": {}, "settings": {...}}.
-    Raises MethodError naming the class, and the setting that is unknown (with the allowed ones) or unusable.
+    Raises MethodError naming the class, and the setting that is unknown or unusable.
     """
     name, settings = method["class"], method.get("settings") or {}
-    cls = find_class(name)
-    given_by_the_suite = {"self", "seed", "device", "noise_predictor", "training", "common"}
-    allowed = sorted(set(inspect.signature(cls.__init__).parameters) - given_by_the_suite)
-    for key in settings:
-        if key not in allowed:
-            raise MethodError(f"{name}: unknown setting '{key}'; allowed: {', '.join(allowed)}")
-    common: dict = {"seed": seed, "device": device}
-    if wanted := method.get("noise_predictor"):
-        if noise_predictor is None:
-            raise MethodError(f"{name} needs the noise predictor '{wanted}' and was given none")
-        common["noise_predictor"] = noise_predictor
-    if "training" in method:
-        common["training"] = training
+    if noise_predictor is None and (wanted := method.get("noise_predictor")):
+        raise MethodError(f"{name} needs the noise predictor '{wanted}' and was given none")
     try:
-        return cls(**common, **settings)
+        return find_class(name)(seed=seed, device=device, noise_predictor=noise_predictor, training=training,
+                                **settings)
     except (TypeError, ValueError, AttributeError) as error:  # a value of the wrong type, say a word for a number
         given = ", ".join(f"{key}: {value!r}" for key, value in settings.items())
         raise MethodError(f"{name} cannot be made of these settings ({error}): {given}") from error
@@ -149,10 +149,9 @@ def find_class(reference: str) -> type[Detector]:
 
 
 def load(folder: Path, device: str = "cpu") -> tuple[Detector, dict]:
-    """The trained detector in `folder` and its description (detector.json).
+    """The trained detector in `folder` and its description (detector.json), which says where its noise predictor lies.
 
-    Its noise predictor lies where the description says, relative to `folder`. Raises MethodError if the folder holds no
-    detector, or the predictor's weights are not those of the recorded sha256.
+    Raises MethodError if the folder holds no detector, or the predictor's weights are not of the recorded sha256.
     """
     try:
         description = json.loads((folder / "detector.json").read_text())

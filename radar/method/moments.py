@@ -1,7 +1,7 @@
 """Mean, deviation and covariance of what is seen once and not kept, at many positions at a time.
 
-The covariance may be shrunk towards a multiple of the identity by as much as Ledoit and Wolf's rule says (J.
-Multivariate Analysis 88, 2004): with residuals r_k, k = 1 ... n, of D numbers, S = 1/n sum_k r_k r_k^T, mu = tr S / D,
+The covariance may be shrunk towards a multiple of the identity, by Ledoit and Wolf's rule (J. Multivariate Analysis 88,
+2004): with residuals r_k, k = 1 ... n, of D numbers, S = 1/n sum_k r_k r_k^T, mu = tr S / D,
 
     b = (1/n sum_k |r_k|^4 - |S|^2) / (n D),   d = (|S|^2 - D mu^2) / D,   a = min(b, d) / d,   S* = (1 - a) S + a mu I
 
@@ -76,14 +76,13 @@ def position_statistics(maps: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     n, mean, squares = 0, torch.zeros(()), torch.zeros(())
     for batch in maps:
         batch = batch.double()
-        if n == 0:
-            mean, squares = torch.zeros_like(batch[0]), torch.zeros_like(batch[0])
-        if batch.shape[1:] != mean.shape:
+        if n and batch.shape[1:] != mean.shape:
             raise MethodError("to standardise by position takes training images of one size")
         # the mean of the batch moves the mean, and the squares around it (Chan, Golub, LeVeque 1983)
         shift, n = batch.mean(0) - mean, n + len(batch)
-        squares += (batch - batch.mean(0)).square().sum(0) + shift.square() * len(batch) * (n - len(batch)) / n
-        mean += shift * len(batch) / n
+        squares = squares + (
+            (batch - batch.mean(0)).square().sum(0) + shift.square() * len(batch) * (n - len(batch)) / n)
+        mean = mean + shift * len(batch) / n
     if n < 2:
         raise MethodError("to standardise by position takes at least two training images")
     deviation = (squares / (n - 1)).sqrt()

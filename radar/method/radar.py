@@ -16,31 +16,26 @@ from torch import Tensor
 
 from radar.diffusion.predictor import NoisePredictor
 from radar.diffusion.schedule import T, diffuse
-from radar.images.filters import channel_norm, resized, root_mean_squares, smooth, sobel_magnitude
+from radar.images.filters import channel_norm, root_mean_squares, sobel_magnitude
 from radar.images.image_set import ImageSet, to_unit
+from radar.method import forest
 from radar.method.detector import Detector, Prediction
-from radar.method.forest import Forest
 
 
 class RADAR(Detector):
     """t: timestep of the single forward step, 0 ... 999.
     patch: side in px of the patch of the local number; None = that of the noise predictor.
     contamination: of the Isolation Forest, the share of normal training images beyond its own decision threshold.
-    smoothing: sigma in px of the anomaly map, the same for every method of a run; the detection does not use it.
     """
 
     noise_predictor: NoisePredictor
+    nfe = 1
 
-    def __init__(self, *, t: int = 1, patch: int | None = None, contamination: float = 0.05, smoothing: float = 0.0,
-                 **common):
+    def __init__(self, *, t: int = 1, patch: int | None = None, contamination: float = 0.05, **common):
         super().__init__(**common)
         self.require(t in range(T), f"t is {t!r}; allowed: 0 to {T - 1}")
         self.require(0 < contamination <= 0.5, f"contamination is {contamination!r}; allowed: above 0, up to 0.5")
-        self.t, self.patch, self.contamination, self.smoothing = t, patch, contamination, smoothing
-
-    @property
-    def nfe(self) -> int:
-        return 1
+        self.t, self.patch, self.contamination = t, patch, contamination
 
     def noise_map(self, x_0: Tensor, e: Tensor) -> Tensor:
         """n = eps(x_t, t) of x_0 [N, C, H, W], noised with e; evaluated in squares and stitched; same shape."""
@@ -62,16 +57,9 @@ class RADAR(Detector):
     def fit(self, normal: ImageSet) -> None:
         batches = (to_unit(batch.to(self.device)) for batch in normal.batches(8))
         features = torch.cat([self.feature(self.sobel_map(images)) for images in batches])
-        self.forest_ = Forest.fit(features, self.contamination, self.seed).to(self.device)
+        self.forest_ = forest.fit(features, self.contamination, self.seed)
 
     def predict(self, images: Tensor) -> Prediction:
         S = self.sobel_map(images)
-        score = self.forest_.score(self.feature(S))
-        anomaly_map = smooth(resized(S, images.shape[2:]), self.smoothing)
-        return Prediction(score, anomaly_map, decision=self.forest_.decide(score))
-
-    def state(self) -> dict[str, Tensor]:
-        return self.forest_.state_
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        self.forest_ = Forest(state)
+        score, decision = forest.judge(self.forest_, self.feature(S))
+        return Prediction(score, self.full_map(S, images), decision)

@@ -1,8 +1,7 @@
 """Scoring the images of a dataset with a detector, and holding the detector to what it promised."""
 
-from dataclasses import dataclass
-
 import numpy as np
+import pandas as pd
 import torch
 
 from radar.images.image_set import ImageSet, to_unit
@@ -11,36 +10,30 @@ from radar.method.detector import Detector, MethodError, Prediction
 from radar.progress import progress
 
 
-@dataclass(frozen=True)
-class Scores:
-    """score: [N] float64. decision: [N] bool, or None. peak: [N] float64, the largest value of every map."""
-
-    score: np.ndarray
-    decision: np.ndarray | None
-    peak: np.ndarray
-
-
 @torch.inference_mode()
-def score_images(detector: Detector, images: ImageSet, *, method: str, description: str, batch_size: int = 16,
-                 writer: MapWriter | None = None) -> Scores:
-    """Score every image, in batches of one size; the maps go to `writer`. Raises MethodError if the seam is broken."""
-    score, peak = [], []
-    decision: list[np.ndarray] = []
+def score_images(detector: Detector, images: ImageSet, *, method: str, description: str,
+                 writer: MapWriter | None = None) -> pd.DataFrame:
+    """Score every image, in batches of one size; the maps go to `writer`.
+
+    Returns path, score, own_decision (0 or 1, NaN if the method makes none) and peak, the largest value of the map, per
+    image. Raises MethodError if the seam is broken.
+    """
+    parts = []
     with progress(len(images), description, "image") as bar:
-        for batch in images.batches(batch_size):
+        for batch in images.batches(16):
             batch = to_unit(batch.to(detector.device))
             prediction = detector.predict(batch)
             if not isinstance(prediction, Prediction):
                 raise MethodError(f"{method}: predict returned a {type(prediction).__name__}, promised is a Prediction")
             prediction.check(batch, method)
-            score.append(prediction.score.double().cpu().numpy())
-            if prediction.decision is not None:
-                decision.append(prediction.decision.cpu().numpy())
-            peak.append(prediction.anomaly_map.flatten(1).amax(1).double().cpu().numpy())
+            parts.append(pd.DataFrame({
+                "score": prediction.score.double().cpu().numpy(),
+                "own_decision": np.nan if prediction.decision is None else prediction.decision.int().cpu().numpy(),
+                "peak": prediction.anomaly_map.flatten(1).amax(1).double().cpu().numpy()}))
             if writer is not None:
                 writer.add(prediction.anomaly_map.float().cpu().numpy())
             bar.update(len(batch))
-    return Scores(np.concatenate(score), np.concatenate(decision) if decision else None, np.concatenate(peak))
+    return pd.concat(parts, ignore_index=True).assign(path=images.paths)
 
 
 def check_seam(detector: Detector, again: Detector, images: ImageSet, method: str) -> None:
@@ -48,9 +41,8 @@ def check_seam(detector: Detector, again: Detector, images: ImageSet, method: st
 
     again: the detector as `load` gives it back. images: a few are scored. Raises MethodError naming the promise.
     """
-    shape = images.uint8(0).shape
-    same = [i for i in range(min(len(images), 16)) if images.uint8(i).shape == shape][:3]
-    batch = to_unit(torch.stack([images.uint8(i) for i in same]).to(detector.device))
+    same = [i for i in range(min(len(images), 16)) if images.uint8(i).shape == images.uint8(0).shape]
+    batch = to_unit(next(images.batches(3, same)).to(detector.device))
     with torch.inference_mode():
         together = detector.predict(batch).check(batch, method)
         alone = [detector.predict(one[None]).check(one[None], method) for one in batch]

@@ -34,7 +34,7 @@ def main(arguments: argparse.Namespace) -> None:
     images = detect.images_of(arguments)
     predictor, path = detect.predictor_of(arguments, next(iter(chosen.values())), arguments.manifest.parent)
     failed = []
-    with predictor.remembering() if predictor else nullcontext():
+    with predictor.memory.on() if predictor else nullcontext():
         for count, name in enumerate(sorted(chosen, key=lambda name: reads(chosen[name])), 1):
             out = arguments.out / name / f"seed{arguments.seed}"
             mark = fingerprint(chosen[name], arguments.seed, {

@@ -8,7 +8,6 @@ import traceback
 import warnings
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -99,12 +98,8 @@ def fit_and_score(method: dict, name: str, images: dict[str, ImageSet], predicto
     })
     check_seam(detector, load(out, device)[0], images["calibration"], name)
     with atomic(out / "scores.csv") as temporary:
-        parts = (("calibration", calibrated), ("test", scored))
-        pd.concat([
-            pd.DataFrame({"path": images[split].paths, "split": split, "score": scores.score,
-                          "own_decision": np.nan if scores.decision is None else scores.decision.astype(int)})
-            for split, scores in parts
-        ]).to_csv(temporary, index=False)
+        pd.concat([calibrated.assign(split="calibration"), scored.assign(split="test")]).to_csv(
+            temporary, columns=["path", "split", "score", "own_decision"], index=False)
     forget_checkpoint(out)
 
 
