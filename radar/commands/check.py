@@ -19,20 +19,20 @@ def main(dataset: str, data_root: str, workers: int | None) -> int:
     for name, origin in _origins(dataset, data_root).items():
         origin.check()
         listing = check.listing_of(Path(origin.folder), origin.source, origin.category, origin.settings)
-        report = check.check(Path(origin.folder), listing, workers, name)
-        counts = Counter((row["split"], LABELS[row["label"]]) for row in report.rows)
-        print(*check.lines(report.problems), sep="\n", end="\n" * bool(report.problems))
+        check.check(listing, workers, name)
+        for line in check.lines(listing.problems):
+            print(line)
+        counts = Counter((row["split"], LABELS[row["label"]]) for row in listing.rows)
         images = ", ".join(f"{count} {split} {label}" for (split, label), count in sorted(counts.items()))
-        print(f"{name}: {images or 'no image'}; {check.summary(report.problems)}")
-        usable &= not report.of("error")
+        print(f"{name}: {images or 'no image'}; {check.summary(listing.problems)}")
+        usable &= not listing.of("error")
     return 0 if usable else 1
 
 
 def _origins(dataset: str, data_root: str) -> dict[str, configuration.Origin]:
     if Path(dataset).is_dir():
-        settings = configuration.origin("folder/x", "").settings
+        settings = configuration.read_dataset("folder").settings
         return {dataset: configuration.Origin(dataset, "folder", "", settings, False)}
-    known = {path.stem for path in (configuration.CONFIG / "datasets").glob("*.yaml")}
-    if "/" in dataset and dataset.partition("/")[0] not in known:
+    if "/" in dataset and not (configuration.CONFIG / f"datasets/{dataset.partition('/')[0]}.yaml").is_file():
         raise DatasetError([f"no folder {dataset}: correct the path, or name a dataset"])
     return {name: configuration.origin(name, data_root) for name in configuration.expand_datasets([dataset])}
