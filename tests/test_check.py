@@ -230,8 +230,8 @@ def test_every_problem_is_told_at_once_and_a_frequent_kind_is_cut_short(parts):
     save(parts / "test/hole/007.png", noise(70))
     report = report_of(parts)
     assert len(report.of("error")) == 31
-    lines = list(check.lines(report.problems))
-    assert len(lines) == 12 and "... and 20 more of this kind (unreadable)" in "\n".join(lines)
+    lines = check.told(report, "parts").splitlines()
+    assert len(lines) == 13 and "... and 20 more of this kind (unreadable)" in "\n".join(lines)
     assert check.summary(report.problems) == "1 x image without mask (error); 30 x unreadable (error)"
 
 

@@ -329,7 +329,7 @@ def test_command_names_what_it_does_not_know():
         done = subprocess.run([sys.executable, "-m", "radar.data", source, category], cwd=ROOT, text=True,
                               capture_output=True)
         assert done.returncode == 1
-        assert done.stderr.startswith(expected) and len(done.stderr.splitlines()) == 1
+        assert done.stderr.startswith(f"{source}/{category}: {expected}") and len(done.stderr.splitlines()) == 1
 
 
 # The manifest

@@ -1,14 +1,11 @@
 """Reading every image of a dataset, of several, or of any folder, and telling all that is wrong with them."""
 
 import os
-from collections import Counter
 from pathlib import Path
 
 from radar import config as configuration
 from radar.data import check
 from radar.data.manifest import DatasetError
-
-LABELS = {0: "normal", 1: "defective", -1: "without label"}
 
 
 def main(dataset: str, data_root: str, workers: int | None) -> int:
@@ -20,11 +17,7 @@ def main(dataset: str, data_root: str, workers: int | None) -> int:
         origin.check()
         listing = check.listing_of(Path(origin.folder), origin.source, origin.category, origin.settings)
         check.check(listing, workers, name)
-        for line in check.lines(listing.problems):
-            print(line)
-        counts = Counter((row["split"], LABELS[row["label"]]) for row in listing.rows)
-        images = ", ".join(f"{count} {split} {label}" for (split, label), count in sorted(counts.items()))
-        print(f"{name}: {images or 'no image'}; {check.summary(listing.problems)}")
+        print(check.told(listing, name))
         usable &= not listing.of("error")
     return 0 if usable else 1
 

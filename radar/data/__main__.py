@@ -22,9 +22,7 @@ if __name__ == "__main__":
         about = configuration.read_dataset(arguments.source)
         source = import_module(f"radar.data.{about.source}")
         layout.write(Path("data", name), source.pictures(arguments.category, about.settings))
-    except configuration.ConfigurationError as error:
-        sys.exit(str(error))
     except KeyError as error:
         sys.exit(f"{name}: the setting {error} is missing in config/datasets/{arguments.source}.yaml")
-    except (ImportError, OSError, ValueError) as error:
+    except (configuration.ConfigurationError, ImportError, OSError, ValueError) as error:
         sys.exit(f"{name}: {error}")

@@ -3,19 +3,13 @@ together; and the manifest of a dataset that passes.
 
 Each file is read by one of several processes: its bytes are hashed, it is decoded to its end, and a small thumbnail is
 kept by which near-duplicates are found. Nothing else of the pixels stays in memory.
-
-Errors: files that cannot be read to their end, animated or enormous ones, values that 8 bits cannot hold, masks of
-another size than their image, no normal training image, no defective or no normal test image, the same picture in
-training and test of a dataset of one's own (in a published one it is a warning). Warnings: masks that are empty or have
-grey values, an alpha channel or other colours than grey and RGB, grey and colour mixed, near-duplicates between
-training and test, names that differ only in case, links that leave the folder.
 """
 
 import hashlib
 import importlib
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from itertools import groupby
@@ -127,17 +121,15 @@ def facts_of(path: Path) -> Facts | Problem:
     except FileNotFoundError:
         return Problem("error", "missing", f"{path}: listed, but missing; restore it, or remove its line")
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError) as wrong:
+        reason = " ".join(str(wrong).split()) or type(wrong).__name__
+        text = f"cannot be read as an image ({reason}); replace or remove it"
         if isinstance(wrong, OSError) and wrong.errno:  # of the system, not of the decoder
             text = f"cannot be read ({wrong.strerror}); mend its permissions or the disk"
-        else:
-            reason = " ".join(str(wrong).split()) or type(wrong).__name__
-            text = f"cannot be read as an image ({reason}); replace or remove it"
         return Problem("error", "unreadable", f"{path}: {text}")
-    digest = hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16)
-    digest.update(str((array.shape, array.dtype)).encode())
+    pixels = hashlib.blake2b(array.tobytes() + str((array.shape, array.dtype)).encode(), digest_size=16)
     small = np.asarray(grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX), np.float32)
     values = np.flatnonzero(grey.histogram())
-    return Facts(hashlib.sha256(data).hexdigest(), digest.hexdigest(), *image.size, image.mode, int(values[-1]),
+    return Facts(hashlib.sha256(data).hexdigest(), pixels.hexdigest(), *image.size, image.mode, int(values[-1]),
                  len(values), (small - ndimage.gaussian_filter(small, SIGMA)).ravel().astype(np.float16))
 
 
@@ -161,31 +153,28 @@ def _unfit(image: Image.Image) -> tuple[str, str] | None:
 
 def _check_masks(listing: Listing, facts: dict[str, Facts]) -> None:
     for row in listing.rows:
-        image, mask = facts.get(row["path"]), facts.get(row["mask"])
+        image, mask, path = facts.get(row["path"]), facts.get(row["mask"]), listing.folder / row["mask"]
         if not image or not mask:
             continue
-        path = listing.folder / row["mask"]
         if (mask.width, mask.height) != (image.width, image.height):
             listing.error("mask of another size", f"{path}: the mask has {mask.width} x {mask.height} px, its image "
-                                                  f"{row['path']} {image.width} x {image.height}; save the mask at "
-                                                  "the size of its image")
+                                                  f"{row['path']} {image.width} x {image.height}; save it at that size")
         if mask.highest < listing.mask_from:
-            what = f"has no value above {mask.highest}, defect begins at {listing.mask_from}"
-            listing.warning("empty mask", f"{path}: {what if mask.highest else 'is empty'}, so that all pixels of "
-                                          f"{row['path']}, which is called {row['defect']}, count as normal; draw the "
-                                          "defect with 255")
+            what = f"has no value above {mask.highest}, defect begins at {listing.mask_from}" * (mask.highest > 0)
+            listing.warning("empty mask", f"{path}: {what or 'is empty'}, so that all pixels of {row['path']}, called "
+                                          f"{row['defect']}, count as normal; draw the defect with 255")
         elif listing.mask_from > 1 and mask.values > 2:
-            listing.warning("mask with grey values", f"{path}: has {mask.values} different values; "
-                                                     f"{listing.mask_from} and above is taken as defect")
+            listing.warning("mask with grey values", f"{path}: has {mask.values} different values; {listing.mask_from} "
+                                                     "and above is taken as defect")
 
 
 def _check_splits(listing: Listing) -> None:
     defects = {row["defect"] for row in listing.rows if row["label"] == DEFECTIVE}
     masked = {row["defect"] for row in listing.rows if row["label"] == DEFECTIVE and row["mask"]}
     if masked and defects > masked:
-        listing.warning("masks of some defects only", f"{listing.folder}: {', '.join(sorted(defects - masked))} has "
-                                                      "no masks, others have; pixel metrics need all: add them, or "
-                                                      "expect none")
+        bare = ", ".join(sorted(defects - masked))
+        listing.warning("masks of some defects only", f"{listing.folder}: {bare} has no masks, others have; pixel "
+                                                      "metrics need all: add them, or expect none")
     there = {(row["split"], row["label"]) for row in listing.rows}
     for split, label, place, what in (("train", NORMAL, "good", "normal training"),
                                       ("test", NORMAL, "good", "normal test"),
@@ -201,12 +190,11 @@ def _check_modes(listing: Listing, modes: dict[str, str]) -> None:
     for name, mode in modes.items():
         grey = mode in ("1", "L", "LA") or mode.startswith("I")
         kinds["grey" if grey else "in colour"].append(name)
+        path = listing.folder / name
         if mode in ("LA", "RGBA", "PA", "La", "RGBa"):
-            listing.warning("alpha channel", f"{listing.folder / name}: has an alpha channel, which is not looked at; "
-                                             "save it without")
+            listing.warning("alpha channel", f"{path}: has an alpha channel, which is not looked at; save it without")
         elif not grey and mode not in ("P", "RGB"):
-            listing.warning("colours", f"{listing.folder / name}: its colours are {mode} and are turned into RGB; save "
-                                       "it so")
+            listing.warning("colours", f"{path}: its colours are {mode} and are turned into RGB; save it so")
     what, few = min(kinds.items(), key=lambda kind: len(kind[1]))
     if few:
         listing.warning("grey and colour", f"{listing.folder / few[0]}: is {what}, as are {len(few)} of {len(modes)} "
@@ -216,29 +204,23 @@ def _check_modes(listing: Listing, modes: dict[str, str]) -> None:
 def _check_names(listing: Listing, names: Iterable[str]) -> None:
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(name.casefold(), name)
-        if other != name:
+        if (other := seen.setdefault(name.casefold(), name)) != name:
             listing.warning("names that differ only in case", f"{listing.folder / other}: differs from {name} only in "
-                                                              "case; on Windows and macOS one replaces the other: "
-                                                              "rename it")
+                            "case; on Windows and macOS one replaces the other: rename it")
 
 
 def _check_duplicates(listing: Listing, facts: dict[str, Facts]) -> None:
     """The same picture, or nearly the same, in training (with calibration) and test."""
     train = [row["path"] for row in listing.rows if row["split"] != "test"]
     test = [row["path"] for row in listing.rows if row["split"] == "test" and row["label"] != UNKNOWN]
-    tell = listing.warning if listing.published else listing.error
     by_pixels = {facts[name].pixels: name for name in reversed(train)}
-    others = []
-    for name in test:
-        twin = by_pixels.get(facts[name].pixels)
-        if twin:
-            tell("the same in training and test", f"{listing.folder / name}: the same picture as {twin}, which is "
-                                                  "learnt from; remove one of them")
-        else:
-            others.append(name)
+    twins = {name: by_pixels[facts[name].pixels] for name in test if facts[name].pixels in by_pixels}
+    for name, twin in twins.items():
+        tell = listing.warning if listing.published else listing.error
+        tell("the same in training and test",
+             f"{listing.folder / name}: the same picture as {twin}, which is learnt from; remove one of them")
     thumbnails = {name: one.thumbnail for name, one in facts.items()}
-    for name, twin, likeness in near_duplicates(others, train, thumbnails):
+    for name, twin, likeness in near_duplicates([name for name in test if name not in twins], train, thumbnails):
         listing.warning("nearly the same in training and test",
                         f"{listing.folder / name}: nearly the same picture as {twin}, which is learnt from "
                         f"(correlation {likeness:.3f}); look at both")
@@ -272,13 +254,19 @@ def near_duplicates(test: Sequence[str], train: Sequence[str],
     return [(path, twin, value) for path, (value, twin) in best.items() if value >= NEAR]
 
 
-def lines(problems: Iterable[Problem], of_a_kind: int = 10) -> Iterator[str]:
-    """Every problem as a line, errors first; of a kind that occurs often the first ones, and how many there are."""
-    for (level, kind), group in groupby(sorted(problems, key=itemgetter(0, 1)), itemgetter(0, 1)):
-        told = [f"{level}: {problem.line}" for problem in group]
-        yield from told[:of_a_kind]
-        if more := told[of_a_kind:]:
-            yield f"{level}: ... and {len(more)} more of this kind ({kind})"
+def told(listing: Listing, name: str, of_a_kind: int = 10) -> str:
+    """Every problem on a line, errors first; of a kind that occurs often the first ones, and how many there are. The
+    last line counts images and problems."""
+    lines = []
+    for (level, kind), group in groupby(sorted(listing.problems, key=itemgetter(0, 1)), itemgetter(0, 1)):
+        of_kind = [f"{level}: {problem.line}" for problem in group]
+        lines += of_kind[:of_a_kind]
+        if more := len(of_kind[of_a_kind:]):
+            lines.append(f"{level}: ... and {more} more of this kind ({kind})")
+    labels = {NORMAL: "normal", DEFECTIVE: "defective", UNKNOWN: "without label"}
+    counts = Counter((row["split"], labels[row["label"]]) for row in listing.rows)
+    images = ", ".join(f"{count} {split} {label}" for (split, label), count in sorted(counts.items())) or "no image"
+    return "\n".join([*lines, f"{name}: {images}; {summary(listing.problems)}"])
 
 
 def summary(problems: Iterable[Problem]) -> str:

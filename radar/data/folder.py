@@ -21,10 +21,9 @@ def kind(folder: Path) -> str:
 
     One folder of a layout is enough: where train/ or good/ was forgotten, defects must not be learnt from.
     """
-    if (folder / "images.csv").is_file():
-        return "listed"
-    for name, folders in (("layout", ("train", "test", "ground_truth")), ("good_bad", ("good", "bad"))):
-        if any((folder / one).is_dir() for one in folders):
+    for name, places in (("listed", ["images.csv"]), ("layout", ["train", "test", "ground_truth"]),
+                         ("good_bad", ["good", "bad"])):
+        if any((folder / place).exists() for place in places):
             return name
     return "unlabelled"
 
@@ -62,10 +61,10 @@ def listing(folder: Path, category: str, settings: dict) -> Listing:
 def _add_good_and_bad(listing: Listing, test_fraction: float, seed: int) -> None:
     """good/ divided by seed into training and test; bad/ is the rest of the test, its sub-folders name the defects."""
     good, bad = listing.folder / "good", listing.folder / "bad"
-    paths = {path.relative_to(listing.folder).as_posix(): path for path in listing.images(good)}
-    test = held_out(paths, test_fraction, seed)
-    for name, path in paths.items():
-        listing.add(path, "test" if name in test else "train")
+    paths = list(listing.images(good))
+    test = held_out(map(str, paths), test_fraction, seed)
+    for path in paths:
+        listing.add(path, "test" if str(path) in test else "train")
     for path in listing.images(bad):
         listing.add(path, "test", "/".join(path.relative_to(bad).parts[:-1]) or "bad")
 

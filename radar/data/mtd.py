@@ -28,8 +28,10 @@ def listing(folder: Path, category: str, settings: dict) -> Listing:
     paths = [path for path in result.images(folder) if path.match("MT_*/Imgs/*.jpg")]
     if not paths:
         return result
-    sizes, details = zip(*map(described, paths), strict=True)
-    groups = same_part(np.array(sizes), np.array(details), settings["size_tolerance"], settings["correlation"])
+    sizes, details = map(np.array, zip(*map(described, paths), strict=True))
+    near = (np.abs(sizes[:, None] - sizes) <= settings["size_tolerance"]).all(axis=2)
+    alike = details @ details.T > settings["correlation"]
+    groups = connected_components(near & alike, directed=False)[1]
     defects = [path.parts[-3].removeprefix("MT_").lower().replace("free", "") for path in paths]
     with_defect = {group for group, defect in zip(groups, defects, strict=True) if defect}
     for path, defect, group in zip(paths, defects, groups, strict=True):
@@ -53,10 +55,3 @@ def described(path: Path) -> tuple[tuple[int, int], np.ndarray]:
     detail -= ndimage.gaussian_filter(detail, SIGMA)
     detail = (detail - detail.mean()).ravel()
     return size, detail / max(float(np.linalg.norm(detail)), 1e-12)
-
-
-def same_part(sizes: np.ndarray, details: np.ndarray, size_tolerance: float, correlation: float) -> np.ndarray:
-    """The number of the group of every photograph, int [N], from sizes [N, 2] and details [N, D] of norm 1."""
-    alike = details @ details.T > correlation
-    near = (np.abs(sizes[:, None] - sizes) <= size_tolerance).all(2)
-    return connected_components(alike & near, directed=False)[1]
