@@ -11,8 +11,8 @@ from PIL import Image
 from scipy import ndimage
 
 from radar import config as configuration
-from radar.data import UNKNOWN, btad, check, folder, kolektorsdd, mtd, mvtec_ad, visa
-from radar.data.listing import held_out
+from radar.data import UNKNOWN, check, folder, kolektorsdd, mtd, mvtec_ad, visa
+from radar.data.listing import Listing, Problem, held_out
 from radar.files import ROOT
 
 
@@ -47,8 +47,13 @@ def parts(tmp_path) -> Path:
     return top
 
 
-def report_of(top: Path) -> check.Report:
-    return check.check(top, check.listing_of(top))
+def checked(listing: Listing, workers: int = 1) -> Listing:
+    check.check(listing, workers)
+    return listing
+
+
+def report_of(top: Path, workers: int = 1) -> Listing:
+    return checked(folder.listing(top, "", {"test_fraction": 0.3, "seed": 0}), workers)
 
 
 def told(top: Path, level: str = "error") -> list[str]:
@@ -67,7 +72,7 @@ def test_reading_in_several_processes_tells_the_same(parts):
     for number in range(5, 80):
         save(parts / f"train/good/{number:03d}.png", noise(100 + number, size=8))
     (parts / "train/good/050.png").write_bytes(b"GIF89a")
-    alone, together = (check.check(parts, check.listing_of(parts), workers) for workers in (1, 3))
+    alone, together = (report_of(parts, workers) for workers in (1, 3))
     assert alone.rows == together.rows and alone.problems == together.problems and len(alone.of("error")) == 1
 
 
@@ -101,8 +106,8 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
     """120 megapixels in some hundred kilobytes."""
     path = tmp_path / "bomb.png"
     Image.new("1", (12000, 10000)).save(path)
-    facts = check.facts_of(path)
-    assert facts.trouble[0] == "enormous" and "120 megapixels" in facts.trouble[1] and facts.thumbnail is None
+    problem = check.facts_of(path)
+    assert isinstance(problem, Problem) and problem.kind == "enormous" and "120 megapixels" in problem.line
 
 
 def test_values_that_eight_bits_cannot_hold(parts):
@@ -158,9 +163,9 @@ def test_the_same_picture_in_training_and_test_is_found_whatever_the_file(parts)
     [line] = told(parts)
     assert line == ("test/good/000.png: the same picture as train/good/003.png, which is learnt from; "
                     "remove one of them")
-    published = check.listing_of(parts)
+    published = folder.listing(parts, "", {})
     published.published = True
-    report = check.check(parts, published)
+    report = checked(published)
     assert not report.of("error") and "the same picture" in report.of("warning")[0].line
 
 
@@ -225,8 +230,8 @@ def test_every_problem_is_told_at_once_and_a_frequent_kind_is_cut_short(parts):
     save(parts / "test/hole/007.png", noise(70))
     report = report_of(parts)
     assert len(report.of("error")) == 31
-    lines = check.lines(report.problems)
-    assert len(lines) == 12 and "... and 20 more of this kind (unreadable)" in "\n".join(lines)
+    lines = check.told(report, "parts").splitlines()
+    assert len(lines) == 13 and "... and 20 more of this kind (unreadable)" in "\n".join(lines)
     assert check.summary(report.problems) == "1 x image without mask (error); 30 x unreadable (error)"
 
 
@@ -275,7 +280,7 @@ def test_btad(tmp_path):
     for place in ("train/ok", "test/ok", "test/ko"):
         save(tmp_path / f"03/{place}/0001.bmp", noise(1))
     save(tmp_path / "03/ground_truth/ko/0001.bmp", spot())
-    assert rows_of(btad.listing(tmp_path, "03", {})) == {
+    assert rows_of(mvtec_ad.listing(tmp_path, "03", {"normal": "ok"})) == {
         "03/train/ok/0001.bmp": ("train", "", ""), "03/test/ok/0001.bmp": ("test", "", ""),
         "03/test/ko/0001.bmp": ("test", "ko", "03/ground_truth/ko/0001.bmp")}
 
@@ -295,11 +300,17 @@ def test_visa(tmp_path):
     assert rows_of(listing) == {
         "candle/Data/Images/Normal/0000.JPG": ("train", "", ""), "candle/Data/Images/Normal/0001.JPG": ("test", "", ""),
         "candle/Data/Images/Anomaly/000.JPG": ("test", "anomaly", "candle/Data/Masks/Anomaly/000.png")}
-    table, report = check.build(tmp_path, listing)  # its masks hold 1, 2, 3 ...: no warning
-    assert (table["mask_from"] == 1).all() and not report.problems
+    table = check.build(listing)  # its masks hold 1, 2, 3 ...: no warning
+    assert (table["mask_from"] == 1).all() and not listing.problems
     (tmp_path / "split_csv/1cls.csv").unlink()
     [problem] = visa.listing(tmp_path, "candle", {}).problems
-    assert "1cls.csv is missing; unpack the whole archive" in problem.line
+    assert "1cls.csv: cannot be read ([Errno 2]" in problem.line and "unpack the whole archive" in problem.line
+    (tmp_path / "split_csv/1cls.csv").write_text("object,split,label,image\ncandle,train,normal,x.JPG\n")
+    [problem] = visa.listing(tmp_path, "candle", {}).problems
+    assert "columns expected but not found: ['mask']" in problem.line and "\n" not in problem.line
+    (tmp_path / "split_csv/1cls.csv").write_text("object,split,label,image,mask\ncandle,val,normal,x.JPG,\n")
+    [problem] = visa.listing(tmp_path, "candle", {}).problems
+    assert "line 2: split is 'val', label 'normal'" in problem.line
 
 
 def test_kolektorsdd_keeps_every_commutator_on_one_side(tmp_path):
@@ -327,8 +338,10 @@ def test_kolektorsdd2(tmp_path):
         "sdd2/test/20001.png": ("test", "defect", "sdd2/test/20001_GT.png")}
     (tmp_path / "sdd2/test/20000_GT.png").unlink()
     (tmp_path / "sdd2/test/20001.png").unlink()
-    kinds = [problem.kind for problem in kolektorsdd.listing(tmp_path, "sdd2", settings).problems]
-    assert kinds == ["image without mask", "mask without image"]
+    (tmp_path / "sdd2/train/10000_GT.png").write_text("<html>404</html>")
+    lines = [problem.line for problem in checked(kolektorsdd.listing(tmp_path, "sdd2", settings)).of("error")]
+    assert "20001_GT.png: a mask without an image" in lines[0]
+    assert "20000_GT.png: listed, but missing" in lines[1] and "10000_GT.png: cannot be read as an image" in lines[2]
 
 
 def test_mtd_keeps_the_exposures_of_a_tile_together(tmp_path):
@@ -349,6 +362,12 @@ def test_mtd_keeps_the_exposures_of_a_tile_together(tmp_path):
     assert {next(iter(group)) for group in groups.values()} == {(str(seed), "test" if seed == 5 else "train")
                                                                 for seed in range(6)}
     assert [row["defect"] for row in listing.rows if row["mask"]] == ["crack"]
+    (tmp_path / "MT_Crack/Imgs/exp0.8_5.png").unlink()
+    (tmp_path / "MT_Free/Imgs/exp1.0_0.jpg").write_text("<html>404</html>")
+    listing = checked(mtd.listing(tmp_path, "all", {"size_tolerance": 12, "correlation": 0.5}))
+    lines = [problem.line for problem in listing.of("error")]
+    assert len(lines) == 2 and "exp1.0_0.jpg: cannot be read as an image" in lines[0]
+    assert "exp0.8_5.png: listed, but missing" in lines[1]
 
 
 def test_a_folder_with_good_and_bad(tmp_path):
@@ -368,8 +387,9 @@ def test_a_folder_without_labels_is_learnt_from_and_scored_as_a_whole(tmp_path):
     for number in range(6):
         save(tmp_path / f"day{number % 2}/{number}.jpg", noise(number))
     assert folder.kind(tmp_path) == "unlabelled" and not folder.has_labels(tmp_path)
-    table, report = check.build(tmp_path)
-    assert not report.problems and table["split"].value_counts().to_dict() == {"train": 6, "test": 6}
+    listing = folder.listing(tmp_path, "", {})
+    table = check.build(listing)
+    assert not listing.problems and table["split"].value_counts().to_dict() == {"train": 6, "test": 6}
     assert (table.loc[table["split"] == "test", "label"] == UNKNOWN).all()
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,8 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
 
-from radar.data import check, elpv, manifest, printed, texture
-from radar.data.layout import LayoutWriter
+from radar.data import check, defects, elpv, folder, layout, manifest, printed, texture
+from radar.data.layout import Picture
 from radar.files import ROOT, sha256
 
 CATEGORIES = ("gravel", "brick", "grass")
@@ -27,8 +28,8 @@ def settings_of(source: str) -> dict:
     return yaml.safe_load((ROOT / "config" / "datasets" / f"{source}.yaml").read_text())["settings"]
 
 
-def build(folder: Path) -> pd.DataFrame:
-    return check.build(folder)[0]
+def build(top: Path) -> pd.DataFrame:
+    return check.build(folder.listing(top, "", {}))
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -52,14 +53,14 @@ def save(path: Path, image: np.ndarray) -> None:
 @pytest.fixture(scope="module")
 def printed_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("printed") / "all"
-    printed.prepare("all", folder, settings_of("printed"))
+    layout.write(folder, printed.pictures("all", settings_of("printed")))
     return folder
 
 
 @pytest.fixture(scope="module")
 def gravel_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("texture") / "gravel"
-    texture.prepare("gravel", folder, settings_of("texture"))
+    layout.write(folder, texture.pictures("gravel", settings_of("texture")))
     return folder
 
 
@@ -81,11 +82,10 @@ def user_folder(tmp_path) -> Path:
 def test_layout_writes_what_other_tools_expect(tmp_path):
     mask = np.zeros((8, 6), bool)
     mask[2:4, 1:3] = True
-    with LayoutWriter(tmp_path / "set") as out:
-        out.add(np.full((8, 6), 7, np.uint8), "train", group="monday")
-        out.add(np.full((8, 6), 8, np.uint8), "calibration")
-        out.add(np.full((8, 6, 3), 9, np.uint8), "test")
-        out.add(np.full((8, 6), 10, np.uint8), "test", defect="hole", mask=mask, severity=2)
+    layout.write(tmp_path / "set", [
+        Picture(np.full((8, 6), 7, np.uint8), "train"), Picture(np.full((8, 6), 8, np.uint8), "calibration"),
+        Picture(np.full((8, 6, 3), 9, np.uint8), "test"),
+        Picture(np.full((8, 6), 10, np.uint8), "test", "hole", mask, 2)])
     assert sorted(hashes(tmp_path / "set")) == [
         "ground_truth/hole/000_mask.png", "images.csv", "test/good/000.png", "test/hole/000.png",
         "train/good/000.png", "train/good/001.png"]
@@ -94,36 +94,21 @@ def test_layout_writes_what_other_tools_expect(tmp_path):
     with open(tmp_path / "set/images.csv", newline="") as file:
         rows = {row["path"]: row for row in csv.DictReader(file)}
     assert rows["train/good/001.png"]["split"] == "calibration"
-    assert rows["train/good/000.png"]["group"] == "monday"
     assert rows["test/hole/000.png"] == {
         "path": "test/hole/000.png", "split": "test", "label": "1", "defect": "hole", "severity": "2",
         "mask": "ground_truth/hole/000_mask.png", "group": ""}
 
 
-def test_an_interrupted_writer_leaves_the_earlier_dataset_and_nothing_else(tmp_path):
-    with LayoutWriter(tmp_path / "set") as out:
-        out.add(grey(1), "train")
+def test_writing_that_is_interrupted_leaves_the_earlier_dataset_and_nothing_else(tmp_path):
+    def pictures():
+        yield Picture(grey(2), "train")
+        raise KeyboardInterrupt
+
+    layout.write(tmp_path / "set", [Picture(grey(1), "train")])
     before = hashes(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        with LayoutWriter(tmp_path / "set") as out:
-            out.add(grey(2), "train")
-            raise KeyboardInterrupt
+        layout.write(tmp_path / "set", pictures())
     assert hashes(tmp_path) == before and os.listdir(tmp_path) == ["set"]
-
-
-@pytest.mark.parametrize("arguments", [
-    {"image": grey().astype(float), "split": "train"},
-    {"image": grey(), "split": "validation"},
-    {"image": grey(), "split": "train", "defect": "hole"},
-    {"image": grey(), "split": "test", "defect": "hole", "mask": np.zeros((3, 3), bool)},
-    {"image": grey(), "split": "test", "severity": 2},
-    {"image": grey(), "split": "test", "defect": "hole", "severity": 4},
-])
-def test_layout_refuses_what_does_not_fit(tmp_path, arguments):
-    with pytest.raises(ValueError):
-        with LayoutWriter(tmp_path / "set") as out:
-            out.add(**arguments)
-    assert not (tmp_path / "set").exists()
 
 
 # Printed surfaces
@@ -135,7 +120,7 @@ def small_printed(**changes) -> dict:
 
 def test_printed_has_the_stated_images(tmp_path):
     settings = small_printed(test_per_defect=2)
-    printed.prepare("all", tmp_path, settings)
+    layout.write(tmp_path, printed.pictures("all", settings))
     table = build(tmp_path)
     assert (table["split"] == "train").sum() == settings["train_normal"]
     assert ((table["split"] == "test") & (table["label"] == 0)).sum() == settings["test_normal"]
@@ -148,7 +133,7 @@ def test_printed_has_the_stated_images(tmp_path):
 @pytest.mark.parametrize("defect", sorted(printed.DEFECTS))
 def test_printed_masks_are_exact(defect):
     settings = settings_of("printed")
-    for severity in printed.SEVERITIES:
+    for severity in defects.SEVERITIES:
         image, mask, twin = printed.defective_image(settings, defect, severity, number=0)
         difference = np.abs(image.astype(int) - twin)
         # beyond the mask only shading of a few grey levels, near the mask; the far image is the twin, bit by bit
@@ -163,7 +148,7 @@ def test_printed_masks_are_exact(defect):
 def test_printed_defects_grow_with_severity(defect):
     settings = settings_of("printed")
     change = []
-    for severity in printed.SEVERITIES:
+    for severity in defects.SEVERITIES:
         pairs = [printed.defective_image(settings, defect, severity, number) for number in range(3)]
         change.append(np.mean([((image.astype(float) - twin) ** 2).sum() for image, _, twin in pairs]))
     assert change[0] < change[1] < change[2]
@@ -234,7 +219,7 @@ def test_printed_defects_show_to_who_knows_the_strands(printed_folder):
 
 def test_printed_is_reproducible_and_follows_its_seed(tmp_path):
     for name, changes in (("a", {}), ("b", {}), ("c", {"seed": 1}), ("d", {"train_normal": 4})):
-        printed.prepare("all", tmp_path / name, small_printed(**changes))
+        layout.write(tmp_path / name, printed.pictures("all", small_printed(**changes)))
     a, b, c, d = (hashes(tmp_path / name) for name in "abcd")
     assert a == b
     assert all(a[path] != c[path] for path in a if path.startswith(("train", "test")))
@@ -281,7 +266,7 @@ def test_texture_masks_are_exact_and_defects_grow_with_severity(category, defect
     photograph = getattr(texture.skimage.data, category)()
     for number in range(2):
         changes, areas = [], []
-        for severity in texture.SEVERITIES:
+        for severity in defects.SEVERITIES:
             crop = photograph[96:160, 256:320]
             image, mask = texture.draw(crop, category, defect, severity, number, settings)
             assert np.array_equal(image[~mask], crop[~mask])
@@ -301,8 +286,8 @@ def test_good_and_defective_texture_crops_are_mixed_over_the_region():
 
 
 def test_texture_is_reproducible_and_follows_its_seed(gravel_folder, tmp_path):
-    texture.prepare("gravel", tmp_path / "same", settings_of("texture"))
-    texture.prepare("gravel", tmp_path / "other", settings_of("texture") | {"seed": 1})
+    layout.write(tmp_path / "same", texture.pictures("gravel", settings_of("texture")))
+    layout.write(tmp_path / "other", texture.pictures("gravel", settings_of("texture") | {"seed": 1}))
     assert hashes(tmp_path / "same") == hashes(gravel_folder)
     assert hashes(tmp_path / "other") != hashes(gravel_folder)
 
@@ -312,7 +297,7 @@ def test_texture_is_reproducible_and_follows_its_seed(gravel_folder, tmp_path):
 
 def test_elpv_takes_only_certain_cells_of_one_kind(tmp_path):
     settings = settings_of("elpv") | {"train_normal": 6, "test_normal": 4, "test_defective": 5}
-    elpv.prepare("mono", tmp_path / "mono", settings)
+    layout.write(tmp_path / "mono", elpv.pictures("mono", settings))
     table = build(tmp_path / "mono")
     assert table.groupby(["split", "defect"]).size().to_dict() == {
         ("train", ""): 6, ("test", ""): 4, ("test", "defective"): 5}
@@ -332,7 +317,7 @@ def test_elpv_takes_only_certain_cells_of_one_kind(tmp_path):
 
 def test_elpv_asks_for_no_more_cells_than_there_are(tmp_path):
     with pytest.raises(ValueError, match="588 normal"):
-        elpv.prepare("mono", tmp_path / "mono", settings_of("elpv") | {"train_normal": 600})
+        layout.write(tmp_path / "mono", elpv.pictures("mono", settings_of("elpv") | {"train_normal": 600}))
 
 
 # The command
@@ -341,10 +326,10 @@ def test_elpv_asks_for_no_more_cells_than_there_are(tmp_path):
 def test_command_names_what_it_does_not_know():
     for source, category, expected in (("metal", "all", "unknown dataset 'metal'"),
                                        ("printed", "x", "dataset 'printed' has no category 'x'")):
-        done = subprocess.run([sys.executable, "-m", "radar.data", "prepare", source, category], cwd=ROOT, text=True,
+        done = subprocess.run([sys.executable, "-m", "radar.data", source, category], cwd=ROOT, text=True,
                               capture_output=True)
-        assert done.returncode == 2
-        assert done.stderr.startswith(expected) and len(done.stderr.splitlines()) == 1
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"{source}/{category}: {expected}") and len(done.stderr.splitlines()) == 1
 
 
 # The manifest
@@ -378,9 +363,9 @@ def test_manifest_survives_writing_and_reading(gravel_folder, tmp_path):
     pd.testing.assert_frame_equal(manifest.read(tmp_path / "manifest.csv"), table)
 
 
-def problems(folder: Path) -> list[str]:
+def problems(top: Path) -> list[str]:
     with pytest.raises(manifest.DatasetError) as caught:
-        build(folder)
+        build(top)
     assert all("\n" not in line for line in caught.value.problems)
     return caught.value.problems
 
@@ -431,11 +416,8 @@ def test_all_problems_are_told_together(user_folder):
 
 
 def test_images_csv_and_the_folder_must_agree(tmp_path):
-    with LayoutWriter(tmp_path / "set") as out:
-        for value in range(3):
-            out.add(grey(value), "train")
-        out.add(grey(4), "test")
-        out.add(grey(5), "test", defect="hole")
+    layout.write(tmp_path / "set", [*(Picture(grey(value), "train") for value in range(3)), Picture(grey(4), "test"),
+                                    Picture(grey(5), "test", "hole")])
     (tmp_path / "set/train/good/001.png").unlink()
     save(tmp_path / "set/test/good/001.png", grey(9))
     missing, unlisted = sorted(problems(tmp_path / "set"), key=lambda line: "not listed" in line)
@@ -444,20 +426,23 @@ def test_images_csv_and_the_folder_must_agree(tmp_path):
 
 
 def test_a_group_in_two_splits_is_a_leak(tmp_path):
-    with LayoutWriter(tmp_path / "set") as out:
-        for value, split, group in ((1, "train", "a"), (2, "train", "b"), (3, "test", "b")):
-            out.add(grey(value), split, group=group)
-        out.add(grey(4), "test", defect="hole")
+    layout.write(tmp_path / "set", [Picture(grey(1), "train"), Picture(grey(2), "train"), Picture(grey(3), "test"),
+                                    Picture(grey(4), "test", "hole")])
+    table = tmp_path / "set/images.csv"
+    text = table.read_text()
+    for image, group in (("train/good/000", "a"), ("train/good/001", "b"), ("test/good/000", "b")):
+        text = re.sub(f"({image}.*)", rf"\g<1>{group}", text)
+    table.write_text(text)
     [line] = problems(tmp_path / "set")
     assert "group 'b' is in test and train" in line
 
 
 def test_a_test_split_without_normal_or_without_defective_images_is_refused(tmp_path):
-    with LayoutWriter(tmp_path / "set") as out:
-        out.add(grey(1), "train")
-    assert [line.partition(": ")[2] for line in problems(tmp_path / "set")] == [
-        "no normal test image; the metrics need normal and defective ones (images without labels: test/ itself)",
-        "no defective test image; the metrics need normal and defective ones (images without labels: test/ itself)"]
+    layout.write(tmp_path / "set", [Picture(grey(1), "train")])
+    lines = problems(tmp_path / "set")
+    assert [line.partition(": ")[2].partition(" (")[0] for line in lines] == ["no normal test image",
+                                                                              "no defective test image"]
+    assert all("the metrics need normal and defective ones (without labels: test/ itself)" in line for line in lines)
 
 
 @pytest.mark.parametrize("line, expected", [
@@ -468,17 +453,15 @@ def test_a_test_split_without_normal_or_without_defective_images_is_refused(tmp_
     ("train/good/000.png,test,1,hole,strong,,", "strong"),
 ])
 def test_a_wrong_line_of_images_csv_is_named(tmp_path, line, expected):
-    with LayoutWriter(tmp_path / "set") as out:
-        for value in range(2):
-            out.add(grey(value), "train")
+    layout.write(tmp_path / "set", [Picture(grey(value), "train") for value in range(2)])
     table = tmp_path / "set/images.csv"
     table.write_text(table.read_text().replace("train/good/000.png,train,0,,,,", line))
     assert any("images.csv: line 2" in problem and expected in problem for problem in problems(tmp_path / "set"))
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    [line] = problems(tmp_path / "nowhere")
-    assert "nowhere: no such folder" in line
+    with pytest.raises(manifest.DatasetError, match="nowhere: no such folder"):
+        check.listing_of(tmp_path / "nowhere", "folder", "", {})
 
 
 # The calibration split

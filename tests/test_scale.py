@@ -21,7 +21,7 @@ from radar import config as configuration
 from radar.commands import plan
 from radar.commands.export import export_maps
 from radar.data import check
-from radar.data.listing import Listing, row
+from radar.data.listing import Listing
 from radar.devices import claim
 from radar.evaluation.bootstrap import resample_weights
 from radar.evaluation.metrics import PIXEL_METRICS, PixelHistograms, pixel_metrics
@@ -167,8 +167,10 @@ def test_the_check_keeps_some_kilobytes_of_a_picture_and_reading_maps_keeps_one(
     write(tmp_path / "maps.npz", [picture.astype(np.float32) for picture in pictures])
 
     def peak_of_check(count: int) -> int:
-        listing = Listing([row(f"{i}.png", "test" if i % 2 else "train") for i in range(count)])
-        return traced_peak(lambda: check.check(tmp_path, listing))
+        listing = Listing(tmp_path)
+        for i in range(count):
+            listing.add(tmp_path / f"{i}.png", "test" if i % 2 else "train")
+        return traced_peak(lambda: check.check(listing))
 
     assert (peak_of_check(60) - peak_of_check(20)) / 40 < side**2 / 3  # thumbnails, not pictures
     assert traced_peak(lambda: [None for _ in read_maps(tmp_path / "maps.npz")]) < 10 * 2 * side**2
@@ -178,7 +180,7 @@ STEPS = """
 import resource, sys
 from pathlib import Path
 import torch
-from radar.data import check, manifest
+from radar.data import check, folder as own, manifest
 from radar.devices import prepare_torch
 from radar.diffusion.predictor import NoisePredictor
 from radar.diffusion.training import Training
@@ -191,7 +193,7 @@ from tests.conftest import PREDICTOR, TRAINING
 step, folder = sys.argv[1], Path(sys.argv[2])
 prepare_torch(1)
 if step == "check":
-    check.build(folder / "data", workers=2)[0].to_csv(folder / "manifest.csv", index=False)
+    check.build(own.listing(folder / "data", "", {}), workers=2).to_csv(folder / "manifest.csv", index=False)
 else:
     table = manifest.read(folder / "manifest.csv")
     normal, test = (ImageSet(folder / "data", table.loc[table["split"] == split, "path"], 1, room=2**20)

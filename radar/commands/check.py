@@ -1,14 +1,11 @@
 """Reading every image of a dataset, of several, or of any folder, and telling all that is wrong with them."""
 
 import os
-from collections import Counter
 from pathlib import Path
 
 from radar import config as configuration
 from radar.data import check
 from radar.data.manifest import DatasetError
-
-LABELS = {0: "normal", 1: "defective", -1: "without label"}
 
 
 def main(dataset: str, data_root: str, workers: int | None) -> int:
@@ -19,20 +16,16 @@ def main(dataset: str, data_root: str, workers: int | None) -> int:
     for name, origin in _origins(dataset, data_root).items():
         origin.check()
         listing = check.listing_of(Path(origin.folder), origin.source, origin.category, origin.settings)
-        report = check.check(Path(origin.folder), listing, workers, name)
-        counts = Counter((row["split"], LABELS[row["label"]]) for row in report.rows)
-        print(*check.lines(report.problems), sep="\n", end="\n" * bool(report.problems))
-        images = ", ".join(f"{count} {split} {label}" for (split, label), count in sorted(counts.items()))
-        print(f"{name}: {images or 'no image'}; {check.summary(report.problems)}")
-        usable &= not report.of("error")
+        check.check(listing, workers, name)
+        print(check.told(listing, name))
+        usable &= not listing.of("error")
     return 0 if usable else 1
 
 
 def _origins(dataset: str, data_root: str) -> dict[str, configuration.Origin]:
     if Path(dataset).is_dir():
-        settings = configuration.origin("folder/x", "").settings
+        settings = configuration.read_dataset("folder").settings
         return {dataset: configuration.Origin(dataset, "folder", "", settings, False)}
-    known = {path.stem for path in (configuration.CONFIG / "datasets").glob("*.yaml")}
-    if "/" in dataset and dataset.partition("/")[0] not in known:
+    if "/" in dataset and not (configuration.CONFIG / f"datasets/{dataset.partition('/')[0]}.yaml").is_file():
         raise DatasetError([f"no folder {dataset}: correct the path, or name a dataset"])
     return {name: configuration.origin(name, data_root) for name in configuration.expand_datasets([dataset])}

@@ -3,23 +3,19 @@ together; and the manifest of a dataset that passes.
 
 Each file is read by one of several processes: its bytes are hashed, it is decoded to its end, and a small thumbnail is
 kept by which near-duplicates are found. Nothing else of the pixels stays in memory.
-
-Errors: files that cannot be read to their end, animated or enormous ones, values that 8 bits cannot hold, masks of
-another size than their image, no normal training image, no defective or no normal test image, the same picture in
-training and test of a dataset of one's own (in a published one it is a warning). Warnings: masks that are empty or have
-grey values, an alpha channel or other colours than grey and RGB, grey and colour mixed, near-duplicates between
-training and test, names that differ only in case, links that leave the folder.
 """
 
 import hashlib
 import importlib
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,7 +23,7 @@ from PIL import Image
 from scipy import ndimage
 
 from radar.data import DEFECTIVE, NORMAL, UNKNOWN
-from radar.data.listing import Listing, Problem, error, warning
+from radar.data.listing import Listing, Problem
 from radar.data.manifest import COLUMNS, DatasetError
 from radar.images.photos import SUFFIXES
 from radar.progress import progress
@@ -42,212 +38,192 @@ NEAR = 0.9
 BLOCK = 1024  # pictures that are compared with as many others at once
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What reading one file gave. trouble: why it cannot be used, (kind, text); then the rest is empty.
+class Facts(NamedTuple):
+    """What reading one file gave.
 
-    pixels: digest of the decoded picture. mode: Pillow's. values: of a mask, its distinct grey values. thumbnail:
-    float16 [THUMBNAIL ** 2], of an image.
+    pixels: digest of the decoded picture. mode: Pillow's. highest, values: its highest grey value, and how many
+    different ones it has. thumbnail: its fine detail, float16 [THUMBNAIL ** 2].
     """
 
-    sha256: str = ""
-    pixels: str = ""
-    width: int = 0
-    height: int = 0
-    mode: str = ""
-    trouble: tuple[str, str] | None = None
-    values: tuple[int, ...] = ()
-    thumbnail: np.ndarray | None = None
+    sha256: str
+    pixels: str
+    width: int
+    height: int
+    mode: str
+    highest: int
+    values: int
+    thumbnail: np.ndarray
 
 
-@dataclass
-class Report:
-    """rows: those of the listing whose image can be used, with the rest of the manifest's COLUMNS."""
-
-    rows: list[dict]
-    problems: list[Problem]
-
-    def of(self, level: str) -> list[Problem]:
-        return [problem for problem in self.problems if problem.level == level]
-
-
-def listing_of(folder: Path, source: str = "folder", category: str = "", settings: dict | None = None) -> Listing:
+def listing_of(folder: Path, source: str, category: str, settings: dict) -> Listing:
     """What the source, a module of radar.data, says of the dataset in `folder`. Raises DatasetError without one."""
-    folder = Path(folder)
     if not folder.is_dir():
         raise DatasetError([f"{folder}: no such folder; make it with dvc repro or dvc pull, or correct the path"])
-    module = importlib.import_module(f"radar.data.{source}")
-    return module.listing(folder, category, {"test_fraction": 0.3, "seed": 0} if settings is None else settings)
+    return importlib.import_module(f"radar.data.{source}").listing(folder, category, settings)
 
 
-def build(folder: Path, listing: Listing | None = None, workers: int = 1,
-          description: str = "") -> tuple[pd.DataFrame, Report]:
-    """The manifest of the dataset in `folder` (radar.data.manifest), sorted by path, and the report of its check.
+def build(listing: Listing, workers: int = 1, description: str = "") -> pd.DataFrame:
+    """The manifest of a dataset (radar.data.manifest), sorted by path, once it is checked.
 
-    listing: by default what radar.data.folder says. Raises DatasetError with every error that was found.
+    Raises DatasetError with every error that was found; the warnings are left in the listing.
     """
-    report = check(Path(folder), listing_of(folder) if listing is None else listing, workers, description)
-    if errors := report.of("error"):
+    check(listing, workers, description)
+    if errors := listing.of("error"):
         raise DatasetError([problem.line for problem in errors])
-    rows = sorted(report.rows, key=lambda row: (row["path"], row["split"]))
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS), report
+    rows = sorted(listing.rows, key=itemgetter("path", "split"))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 
-def check(folder: Path, listing: Listing, workers: int = 1, description: str = "") -> Report:
-    """Read all the images and masks of a listing, in `workers` processes, and report everything that is wrong."""
-    paths = list(dict.fromkeys(row["path"] for row in listing.rows))
-    masks = list(dict.fromkeys(row["mask"] for row in listing.rows if row["mask"]))
-    facts = _read([folder / path for path in [*paths, *masks]], len(paths), workers, description)
-    of_images, of_masks = dict(zip(paths, facts, strict=False)), dict(zip(masks, facts[len(paths):], strict=True))
-    report = Report([], list(listing.problems))
-    for path, one in zip([*paths, *masks], facts, strict=True):
-        if one.trouble:
-            report.problems.append(error(one.trouble[0], f"{folder / path}: {one.trouble[1]}"))
-    for row in listing.rows:
-        image, mask = of_images[row["path"]], of_masks.get(row["mask"])
-        if image.trouble:
-            continue
-        report.rows.append(row | {"sha256": image.sha256, "mask_sha256": mask.sha256 if mask else "",
-                                  "width": image.width, "height": image.height, "mask_from": listing.mask_from})
-        if mask and not mask.trouble:
-            report.problems += _of_mask(folder, row, image, mask, listing.mask_from)
-    usable = {path: one for path, one in of_images.items() if not one.trouble}
-    report.problems += [*_of_splits(folder, listing), *_of_modes(folder, usable), *_of_names(folder, paths),
-                        *_duplicates(folder, listing, usable)]
-    return report
+def check(listing: Listing, workers: int = 1, description: str = "") -> None:
+    """Read all the images and masks of a listing, in `workers` processes, and add everything that is wrong to it.
+
+    Its rows become those whose image can be used, with the rest of the manifest's COLUMNS.
+    """
+    images = list(dict.fromkeys(row["path"] for row in listing.rows))
+    files = list(dict.fromkeys([*images, *(row["mask"] for row in listing.rows if row["mask"])]))
+    found = dict(zip(files, _read([listing.folder / name for name in files], workers, description), strict=True))
+    facts = {name: one for name, one in found.items() if isinstance(one, Facts)}
+    listing.problems += [one for one in found.values() if isinstance(one, Problem)]
+    _check_masks(listing, facts)
+    _check_splits(listing)
+    listing.rows = [row | {"sha256": facts[row["path"]].sha256,
+                           "mask_sha256": facts[row["mask"]].sha256 if row["mask"] in facts else "",
+                           "width": facts[row["path"]].width, "height": facts[row["path"]].height,
+                           "mask_from": listing.mask_from}
+                    for row in listing.rows if row["path"] in facts]
+    _check_modes(listing, {name: facts[name].mode for name in images if name in facts})
+    _check_names(listing, images)
+    _check_duplicates(listing, facts)
 
 
-def _read(files: Sequence[Path], images: int, workers: int, description: str) -> list[Facts]:
-    """The facts of every file; the first `images` are images, the others masks."""
-    are_masks, found = [index >= images for index in range(len(files))], []
+def _read(files: Sequence[Path], workers: int, description: str) -> list[Facts | Problem]:
+    found = []
     with (progress(len(files), f"read {description}".strip(), "file") as bar,
           ProcessPoolExecutor(workers) if workers > 1 else nullcontext() as pool):
-        for one in pool.map(facts_of, files, are_masks, chunksize=32) if pool else map(facts_of, files, are_masks):
+        for one in pool.map(facts_of, files, chunksize=32) if pool else map(facts_of, files):
             found.append(one)
             bar.update()
     return found
 
 
-def facts_of(path: Path, is_mask: bool = False) -> Facts:
-    """Read one file, once; what is wrong with it is in the result."""
+def facts_of(path: Path) -> Facts | Problem:
+    """Read one file, once, or tell what is wrong with it."""
     try:
         data = path.read_bytes()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of sizes and of metadata; both are judged here
             with Image.open(path) as image:
-                width, height = image.size
-                if width * height > LARGEST:
-                    megapixels = f"{width * height / 1e6:.0f} megapixels; at most {LARGEST / 1e6:.0f} are read"
-                    return Facts(trouble=("enormous", f"has {width} x {height} px, {megapixels}: cut it or shrink it"))
-                if (frames := getattr(image, "n_frames", 1)) > 1:
-                    return Facts(trouble=("animated", f"holds {frames} pictures; save each as a file of its own"))
-                image.load()
+                if unfit := _unfit(image):
+                    kind, text = unfit
+                    return Problem("error", kind, f"{path}: {text}")
                 array = np.asarray(image.convert("RGBA") if image.mode == "P" else image)
-                if trouble := _range(image.mode, array):
-                    return Facts(trouble=("range", f"{trouble}; save it with 8 or 16 bits"))
-                grey = image if image.mode == "L" else image.convert("L")
+                grey = image.convert("L")
     except FileNotFoundError:
-        return Facts(trouble=("missing", "listed, but missing; restore it, or remove its line"))
+        return Problem("error", "missing", f"{path}: listed, but missing; restore it, or remove its line")
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError) as wrong:
-        if isinstance(wrong, OSError) and wrong.errno:  # of the system, not of the decoder
-            return Facts(trouble=("unreadable", f"cannot be read ({wrong.strerror}); mend its permissions or the disk"))
         reason = " ".join(str(wrong).split()) or type(wrong).__name__
-        return Facts(trouble=("unreadable", f"cannot be read as an image ({reason}); replace or remove it"))
-    digest = hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16)
-    digest.update(str((array.shape, array.dtype)).encode())
-    facts = Facts(hashlib.sha256(data).hexdigest(), digest.hexdigest(), width, height, image.mode)
-    if is_mask:
-        return replace(facts, values=tuple(np.flatnonzero(np.bincount(np.asarray(grey).ravel())).tolist()))
-    return replace(facts, thumbnail=thumbnail(grey))
-
-
-def _range(mode: str, array: np.ndarray) -> str:
-    """What is wrong with the values of a picture, if anything is."""
-    if mode == "F":
-        return "holds floating-point numbers, whose range nobody knows"
-    if mode.startswith("I") and array.size and (array.min() < 0 or array.max() > 65535):
-        return f"holds values from {array.min()} to {array.max()}, beyond 16 bits"
-    return ""
-
-
-def thumbnail(grey: Image.Image) -> np.ndarray:
-    """The fine detail of a grey picture at THUMBNAIL x THUMBNAIL, float16 [THUMBNAIL ** 2]."""
+        text = f"cannot be read as an image ({reason}); replace or remove it"
+        if isinstance(wrong, OSError) and wrong.errno:  # of the system, not of the decoder
+            text = f"cannot be read ({wrong.strerror}); mend its permissions or the disk"
+        return Problem("error", "unreadable", f"{path}: {text}")
+    pixels = hashlib.blake2b(array.tobytes() + str((array.shape, array.dtype)).encode(), digest_size=16)
     small = np.asarray(grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX), np.float32)
-    return (small - ndimage.gaussian_filter(small, SIGMA)).ravel().astype(np.float16)
+    values = np.flatnonzero(grey.histogram())
+    return Facts(hashlib.sha256(data).hexdigest(), pixels.hexdigest(), *image.size, image.mode, int(values[-1]),
+                 len(values), (small - ndimage.gaussian_filter(small, SIGMA)).ravel().astype(np.float16))
 
 
-def _of_mask(folder: Path, row: dict, image: Facts, mask: Facts, mask_from: int) -> Iterator[Problem]:
-    path, largest = folder / row["mask"], max(mask.values)
-    if (mask.width, mask.height) != (image.width, image.height):
-        yield error("mask of another size",
-                    f"{path}: the mask has {mask.width} x {mask.height} px, its image {row['path']} {image.width} x "
-                    f"{image.height}; save the mask at the size of its image")
-    if largest < mask_from:
-        what = "is empty" if largest == 0 else f"has no value above {largest}, defect begins at {mask_from}"
-        yield warning("empty mask", f"{path}: {what}, so that all pixels of {row['path']}, which is called "
-                                    f"{row['defect']}, count as normal; draw the defect with 255")
-    elif mask_from > 1 and len(mask.values) > 2:
-        yield warning("mask with grey values", f"{path}: has {len(mask.values)} different values; {mask_from} and "
-                                               "above is taken as defect")
+def _unfit(image: Image.Image) -> tuple[str, str] | None:
+    """(kind, text) of why a picture cannot be used; it is decoded unless its size or its frames forbid that."""
+    width, height = image.size
+    if width * height > LARGEST:
+        return "enormous", (f"has {width} x {height} px, {width * height / 1e6:.0f} megapixels; at most "
+                            f"{LARGEST / 1e6:.0f} are read: cut it or shrink it")
+    if (frames := getattr(image, "n_frames", 1)) > 1:
+        return "animated", f"holds {frames} pictures; save each as a file of its own"
+    image.load()
+    if image.mode == "F":
+        return "range", "holds floating-point numbers, whose range nobody knows; save it with 8 or 16 bits"
+    if image.mode == "I":
+        low, high = np.asarray(image).min(), np.asarray(image).max()
+        if low < 0 or high > 65535:
+            return "range", f"holds values from {low} to {high}, beyond 16 bits; save it with 8 or 16 bits"
+    return None
 
 
-def _of_splits(folder: Path, listing: Listing) -> Iterator[Problem]:
-    there = {(row["split"], row["label"]) for row in listing.rows}
-    if ("train", NORMAL) not in there:
-        yield error("no normal image", f"{folder / 'train' / 'good'}: no normal training image; put photographs of "
-                                       f"good parts there ({', '.join(sorted(SUFFIXES))})")
+def _check_masks(listing: Listing, facts: dict[str, Facts]) -> None:
+    for row in listing.rows:
+        image, mask, path = facts.get(row["path"]), facts.get(row["mask"]), listing.folder / row["mask"]
+        if not image or not mask:
+            continue
+        if (mask.width, mask.height) != (image.width, image.height):
+            listing.error("mask of another size", f"{path}: the mask has {mask.width} x {mask.height} px, its image "
+                                                  f"{row['path']} {image.width} x {image.height}; save it at that size")
+        if mask.highest < listing.mask_from:
+            what = f"has no value above {mask.highest}, defect begins at {listing.mask_from}" * (mask.highest > 0)
+            listing.warning("empty mask", f"{path}: {what or 'is empty'}, so that all pixels of {row['path']}, called "
+                                          f"{row['defect']}, count as normal; draw the defect with 255")
+        elif listing.mask_from > 1 and mask.values > 2:
+            listing.warning("mask with grey values", f"{path}: has {mask.values} different values; {listing.mask_from} "
+                                                     "and above is taken as defect")
+
+
+def _check_splits(listing: Listing) -> None:
     defects = {row["defect"] for row in listing.rows if row["label"] == DEFECTIVE}
     masked = {row["defect"] for row in listing.rows if row["label"] == DEFECTIVE and row["mask"]}
     if masked and defects > masked:
-        yield warning("masks of some defects only", f"{folder}: {', '.join(sorted(defects - masked))} has no masks, "
-                                                    "others have; pixel metrics need all: add them, or expect none")
-    for label, place, what in ((NORMAL, "test/good", "normal"), (DEFECTIVE, "test/<defect>", "defective")):
-        if not there & {("test", label), ("test", UNKNOWN)}:
-            yield error(f"no {what} test image", f"{folder / place}: no {what} test image; the metrics need normal and "
-                                                 "defective ones (images without labels: test/ itself)")
+        bare = ", ".join(sorted(defects - masked))
+        listing.warning("masks of some defects only", f"{listing.folder}: {bare} has no masks, others have; pixel "
+                                                      "metrics need all: add them, or expect none")
+    there = {(row["split"], row["label"]) for row in listing.rows}
+    for split, label, place, what in (("train", NORMAL, "good", "normal training"),
+                                      ("test", NORMAL, "good", "normal test"),
+                                      ("test", DEFECTIVE, "<defect>", "defective test")):
+        if not there & {(split, label), (split, UNKNOWN)}:
+            listing.error(f"no {what} image", f"{listing.folder / split / place}: no {what} image "
+                                              f"({', '.join(sorted(SUFFIXES))}); normal ones are learnt from, the "
+                                              "metrics need normal and defective ones (without labels: test/ itself)")
 
 
-def _of_modes(folder: Path, facts: dict[str, Facts]) -> Iterator[Problem]:
+def _check_modes(listing: Listing, modes: dict[str, str]) -> None:
     kinds: dict[str, list[str]] = {"grey": [], "in colour": []}
-    for path, mode in ((path, one.mode) for path, one in facts.items()):
+    for name, mode in modes.items():
         grey = mode in ("1", "L", "LA") or mode.startswith("I")
-        kinds["grey" if grey else "in colour"].append(path)
+        kinds["grey" if grey else "in colour"].append(name)
+        path = listing.folder / name
         if mode in ("LA", "RGBA", "PA", "La", "RGBa"):
-            yield warning("alpha channel", f"{folder / path}: has an alpha channel, which is not looked at; save it "
-                                           "without")
+            listing.warning("alpha channel", f"{path}: has an alpha channel, which is not looked at; save it without")
         elif not grey and mode not in ("P", "RGB"):
-            yield warning("colours", f"{folder / path}: its colours are {mode} and are turned into RGB; save it so")
+            listing.warning("colours", f"{path}: its colours are {mode} and are turned into RGB; save it so")
     what, few = min(kinds.items(), key=lambda kind: len(kind[1]))
     if few:
-        yield warning("grey and colour", f"{folder / few[0]}: is {what}, as are {len(few)} of {len(facts)} images; all "
-                                         "are read as the first training image is: save them alike")
+        listing.warning("grey and colour", f"{listing.folder / few[0]}: is {what}, as are {len(few)} of {len(modes)} "
+                                           "images; all are read as the first training image is: save them alike")
 
 
-def _of_names(folder: Path, paths: Sequence[str]) -> Iterator[Problem]:
-    alike: dict[str, list[str]] = {}
-    for path in paths:
-        alike.setdefault(path.casefold(), []).append(path)
-    for first, *others in (names for names in alike.values() if names[1:]):
-        yield warning("names that differ only in case", f"{folder / first}: differs from {others[0]} only in case; on "
-                                                        "Windows and macOS one replaces the other: rename it")
+def _check_names(listing: Listing, names: Iterable[str]) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        if (other := seen.setdefault(name.casefold(), name)) != name:
+            listing.warning("names that differ only in case", f"{listing.folder / other}: differs from {name} only in "
+                            "case; on Windows and macOS one replaces the other: rename it")
 
 
-def _duplicates(folder: Path, listing: Listing, facts: dict[str, Facts]) -> Iterator[Problem]:
+def _check_duplicates(listing: Listing, facts: dict[str, Facts]) -> None:
     """The same picture, or nearly the same, in training (with calibration) and test."""
-    known = [row for row in listing.rows if row["path"] in facts]
-    train = [row["path"] for row in known if row["split"] != "test"]
-    test = [row["path"] for row in known if row["split"] == "test" and row["label"] != UNKNOWN]
-    level = warning if listing.published else error
-    by_pixels = {facts[path].pixels: path for path in reversed(train)}
-    twins = {path: by_pixels[facts[path].pixels] for path in test if facts[path].pixels in by_pixels}
-    for path, twin in twins.items():
-        yield level("the same in training and test",
-                    f"{folder / path}: the same picture as {twin}, which is learnt from; remove one of them")
-    thumbnails = {path: one.thumbnail for path, one in facts.items() if one.thumbnail is not None}
-    for path, twin, likeness in near_duplicates([path for path in test if path not in twins], train, thumbnails):
-        yield warning("nearly the same in training and test",
-                      f"{folder / path}: nearly the same picture as {twin}, which is learnt from (correlation "
-                      f"{likeness:.3f}); look at both")
+    train = [row["path"] for row in listing.rows if row["split"] != "test"]
+    test = [row["path"] for row in listing.rows if row["split"] == "test" and row["label"] != UNKNOWN]
+    by_pixels = {facts[name].pixels: name for name in reversed(train)}
+    twins = {name: by_pixels[facts[name].pixels] for name in test if facts[name].pixels in by_pixels}
+    for name, twin in twins.items():
+        tell = listing.warning if listing.published else listing.error
+        tell("the same in training and test",
+             f"{listing.folder / name}: the same picture as {twin}, which is learnt from; remove one of them")
+    thumbnails = {name: one.thumbnail for name, one in facts.items()}
+    for name, twin, likeness in near_duplicates([name for name in test if name not in twins], train, thumbnails):
+        listing.warning("nearly the same in training and test",
+                        f"{listing.folder / name}: nearly the same picture as {twin}, which is learnt from "
+                        f"(correlation {likeness:.3f}); look at both")
 
 
 def near_duplicates(test: Sequence[str], train: Sequence[str],
@@ -278,24 +254,22 @@ def near_duplicates(test: Sequence[str], train: Sequence[str],
     return [(path, twin, value) for path, (value, twin) in best.items() if value >= NEAR]
 
 
-# Telling it
+def told(listing: Listing, name: str, of_a_kind: int = 10) -> str:
+    """Every problem on a line, errors first; of a kind that occurs often the first ones, and how many there are. The
+    last line counts images and problems."""
+    lines = []
+    for (level, kind), group in groupby(sorted(listing.problems, key=itemgetter(0, 1)), itemgetter(0, 1)):
+        of_kind = [f"{level}: {problem.line}" for problem in group]
+        lines += of_kind[:of_a_kind]
+        if more := len(of_kind[of_a_kind:]):
+            lines.append(f"{level}: ... and {more} more of this kind ({kind})")
+    labels = {NORMAL: "normal", DEFECTIVE: "defective", UNKNOWN: "without label"}
+    counts = Counter((row["split"], labels[row["label"]]) for row in listing.rows)
+    images = ", ".join(f"{count} {split} {label}" for (split, label), count in sorted(counts.items())) or "no image"
+    return "\n".join([*lines, f"{name}: {images}; {summary(listing.problems)}"])
 
 
-def lines(problems: Sequence[Problem], of_a_kind: int = 10) -> list[str]:
-    """Every problem as a line, errors first; of a kind that occurs often the first ones, and how many there are."""
-    total = Counter((problem.level, problem.kind) for problem in problems)
-    told, count = [], Counter[tuple[str, str]]()
-    for problem in sorted(problems, key=lambda problem: problem.level):  # "error" < "warning"
-        kind = problem.level, problem.kind
-        count[kind] += 1
-        if count[kind] <= of_a_kind:
-            told.append(f"{problem.level}: {problem.line}")
-        elif count[kind] == of_a_kind + 1:
-            told.append(f"{problem.level}: ... and {total[kind] - of_a_kind} more of this kind ({problem.kind})")
-    return told
-
-
-def summary(problems: Sequence[Problem]) -> str:
+def summary(problems: Iterable[Problem]) -> str:
     """How many of each kind, as one line; "no problem" without any."""
     kinds = Counter((problem.level, problem.kind) for problem in problems)
     return "; ".join(f"{count} x {kind} ({level})" for (level, kind), count in sorted(kinds.items())) or "no problem"

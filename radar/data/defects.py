@@ -1,13 +1,34 @@
-"""What the sources with drawn defects share: smooth random fields, soft shapes, masks.
+"""What the sources with drawn defects share: random streams, smooth random fields, soft shapes, masks.
 
 All in float64 with NumPy generators. Shapes have compact support: outside them nothing changes, exactly.
 """
 
+from itertools import product
+from typing import Any
+
 import numpy as np
 from scipy import ndimage
+from skimage.morphology import disk
+
+SEVERITIES = (1, 2, 3)
 
 
-def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], sigma: float | tuple[float, ...]) -> np.ndarray:
+def generator(settings: dict, *name: str | int) -> np.random.Generator:
+    """A random stream for every purpose or image, so that changing one count or defect leaves the others alone."""
+    return np.random.default_rng([settings["seed"], *("/".join(map(str, name)).encode())])
+
+
+def planned(settings: dict) -> list[tuple[str, int, int]]:
+    """(defect, severity, number) of every defective image."""
+    return list(product(sorted(settings["defects"]), SEVERITIES, range(settings["test_per_defect"])))
+
+
+def strength(settings: dict, defect: str, severity: int) -> dict[str, Any]:
+    """How strong a defect of severity 1, 2 or 3 is: the arguments of its function."""
+    return {name: values[severity - 1] for name, values in settings["defects"][defect].items()}
+
+
+def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> np.ndarray:
     """Gaussian random field of `shape`, mean 0, standard deviation 1, correlation length about `sigma` px."""
     field = ndimage.gaussian_filter(rng.standard_normal(shape), sigma, mode="reflect", truncate=3.0)
     return (field - field.mean()) / field.std()
@@ -27,8 +48,7 @@ def blob(y: np.ndarray, x: np.ndarray, radii: tuple[float, float], angle: float,
     """
     along = (x * np.cos(angle) + y * np.sin(angle)) / radii[0]
     across = (-x * np.sin(angle) + y * np.cos(angle)) / radii[1]
-    scale = min(radii)
-    return ramp((np.hypot(along, across) - 1.0 - wobble) * scale, edge)
+    return ramp((np.hypot(along, across) - 1.0 - wobble) * min(radii), edge)
 
 
 def polyline_distance(y: np.ndarray, x: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -47,12 +67,10 @@ def changed(before: np.ndarray, after: np.ndarray, level: float, footprint: np.n
     footprint: bool [H, W], where the defect is. Gaps of a few pixels within it are closed and holes filled: some
     pixels of a defect happen to keep their value.
     """
-    reach = 3
-    disc = np.hypot(*np.mgrid[-reach:reach + 1, -reach:reach + 1]) <= reach + 0.5
     differs = (np.abs(after - before) >= level) & footprint
-    mask = np.pad(differs, 2 * reach)  # so that closing does not erode at the border
-    mask = ndimage.binary_fill_holes(ndimage.binary_closing(mask, disc))
-    return mask[2 * reach:-2 * reach, 2 * reach:-2 * reach] & footprint
+    mask = np.pad(differs, 6)  # so that closing does not erode at the border
+    mask = ndimage.binary_fill_holes(ndimage.binary_closing(mask, disk(3, strict_radius=False)))
+    return mask[6:-6, 6:-6] & footprint
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:

@@ -10,8 +10,10 @@ import csv
 from collections import Counter
 from pathlib import Path
 
+from radar.data import SPLITS, UNKNOWN
 from radar.data.layout import COLUMNS
-from radar.data.listing import SPLITS, UNKNOWN, Listing, Problem, error, held_out, images, layout, row
+from radar.data.listing import Listing, held_out
+from radar.data.mvtec_ad import add_layout
 
 
 def kind(folder: Path) -> str:
@@ -19,10 +21,9 @@ def kind(folder: Path) -> str:
 
     One folder of a layout is enough: where train/ or good/ was forgotten, defects must not be learnt from.
     """
-    if (folder / "images.csv").is_file():
-        return "listed"
-    for name, folders in (("layout", ("train", "test", "ground_truth")), ("good_bad", ("good", "bad"))):
-        if any((folder / one).is_dir() for one in folders):
+    for name, places in (("listed", ["images.csv"]), ("layout", ["train", "test", "ground_truth"]),
+                         ("good_bad", ["good", "bad"])):
+        if any((folder / place).exists() for place in places):
             return name
     return "unlabelled"
 
@@ -36,67 +37,66 @@ def has_labels(folder: Path) -> bool:
 
 def listing(folder: Path, category: str, settings: dict) -> Listing:
     """settings: test_fraction (share of good/ kept for the test), seed."""
-    result = Listing()
+    result = Listing(folder)
     which = kind(folder)
     if which == "listed":
-        result.rows = listed(folder, result.problems)
+        _add_listed(result, folder / "images.csv")
     elif which == "layout":
-        result.rows = layout(folder, "", result.problems)
-        unlabelled = [one["path"] for one in result.rows if one["label"] == UNKNOWN]
-        if unlabelled and len(unlabelled) < sum(one["split"] == "test" for one in result.rows):
-            result.problems.append(error("no label", f"{folder / unlabelled[0]}: lies in test/ itself, so that it has "
-                                                     f"no label, while others have one ({len(unlabelled)} such images)"
-                                                     "; move them to test/good or test/<defect>"))
+        add_layout(result, folder)
+        test = [row for row in result.rows if row["split"] == "test"]
+        unlabelled = [row["path"] for row in test if row["label"] == UNKNOWN]
+        if unlabelled and len(unlabelled) < len(test):
+            result.error("no label", f"{folder / unlabelled[0]}: lies in test/ itself, so that it has no label, while "
+                                     f"others have one ({len(unlabelled)} such images); move them to test/good or "
+                                     "test/<defect>")
     elif which == "good_bad":
-        result.rows = good_and_bad(folder, result.problems, settings["test_fraction"], settings["seed"])
+        _add_good_and_bad(result, settings["test_fraction"], settings["seed"])
     else:
-        names = [path.relative_to(folder).as_posix() for path in images(folder, result.problems)]
-        result.rows = [row(name, "train") for name in names] + [row(name, "test", label=UNKNOWN) for name in names]
+        for path in result.images(folder):
+            result.add(path, "train")
+            result.add(path, "test", label=UNKNOWN)
     return result
 
 
-def good_and_bad(folder: Path, problems: list[Problem], test_fraction: float, seed: int) -> list[dict]:
+def _add_good_and_bad(listing: Listing, test_fraction: float, seed: int) -> None:
     """good/ divided by seed into training and test; bad/ is the rest of the test, its sub-folders name the defects."""
-    good = [path.relative_to(folder).as_posix() for path in images(folder / "good", problems)]
-    test = held_out(good, test_fraction, seed)
-    rows = [row(name, "test" if name in test else "train") for name in good]
-    for path in images(folder / "bad", problems):
-        below = path.relative_to(folder / "bad").parts[:-1]
-        rows.append(row(path.relative_to(folder).as_posix(), "test", defect="/".join(below) or "bad"))
-    return rows
+    good, bad = listing.folder / "good", listing.folder / "bad"
+    paths = list(listing.images(good))
+    test = held_out(map(str, paths), test_fraction, seed)
+    for path in paths:
+        listing.add(path, "test" if str(path) in test else "train")
+    for path in listing.images(bad):
+        listing.add(path, "test", "/".join(path.relative_to(bad).parts[:-1]) or "bad")
 
 
-def listed(folder: Path, problems: list[Problem]) -> list[dict]:
+def _add_listed(listing: Listing, table: Path) -> None:
     """The rows of images.csv; every image file must have one."""
-    table = folder / "images.csv"
     with open(table, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
-        if missing:
-            problems.append(error("images.csv", f"{table}: no column {', '.join(missing)}; add it, or delete images.csv"
-                                                " to have the folder scanned"))
-            return []
-        rows = []
+        if missing := [name for name in COLUMNS if name not in (reader.fieldnames or [])]:
+            listing.error("images.csv", f"{table}: no column {', '.join(missing)}; add it, or delete images.csv to "
+                                        "have the folder scanned")
+            return
         for line in reader:
             try:
-                rows.append(_parse(line))
+                listing.rows.append(_parse(line))
             except ValueError as wrong:
-                problems.append(error("images.csv", f"{table}: line {reader.line_num}: {wrong}; correct the line"))
-    count = Counter(one["path"] for one in rows)
-    problems.extend(error("images.csv", f"{table}: {path} is listed {times} times; leave one line")
-                    for path, times in count.items() if times > 1)
+                listing.error("images.csv", f"{table}: line {reader.line_num}: {wrong}; correct the line")
+    count = Counter(row["path"] for row in listing.rows)
+    for name, times in count.items():
+        if times > 1:
+            listing.error("images.csv", f"{table}: {name} is listed {times} times; leave one line")
     splits: dict[str, set[str]] = {}
-    for one in rows:
-        splits.setdefault(one["group"], set()).add(one["split"])
-    problems.extend(error("group in two splits", f"{table}: the group '{group}' is in {' and '.join(sorted(names))}; "
+    for row in listing.rows:
+        splits.setdefault(row["group"], set()).add(row["split"])
+    for group, names in splits.items():
+        if group and len(names) > 1:
+            listing.error("group in two splits", f"{table}: the group '{group}' is in {' and '.join(sorted(names))}; "
                                                  "give all its images one split")
-                    for group, names in splits.items() if group and len(names) > 1)
     for place in ("train", "test"):
-        for path in images(folder / place, problems):
-            if path.relative_to(folder).as_posix() not in count:
-                problems.append(error("images.csv", f"{path}: not listed in images.csv; add a line for it, or remove "
-                                                    "the file"))
-    return rows
+        for path in listing.images(listing.folder / place):
+            if path.relative_to(listing.folder).as_posix() not in count:
+                listing.error("images.csv", f"{path}: not listed in images.csv; add a line for it, or remove the file")
 
 
 def _parse(line: dict) -> dict:

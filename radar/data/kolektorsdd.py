@@ -15,42 +15,32 @@ Whether an image is defective is what its mask says, so the masks are read to li
 
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
-from radar.data.listing import Listing, error, held_out, images, row
-
-MASK = {"sdd": "_label.bmp", "sdd2": "_GT.png"}
+from radar.data.listing import Listing, held_out
 
 
 def listing(folder: Path, category: str, settings: dict) -> Listing:
     """settings: test_fraction (share of the commutators of sdd that are for the test), seed."""
-    result = Listing(mask_from=1, published=True)
-    top, ending = folder / category, MASK[category]
-    found = list(images(top, result.problems))
+    result = Listing(folder, published=True, mask_from=1)
+    ending, defect = {"sdd": ("_label.bmp", "crack"), "sdd2": ("_GT.png", "defect")}[category]
+    found = list(result.images(folder / category))
     test = held_out((path.parent.name for path in found), settings["test_fraction"], settings["seed"])
-    names = {path.name for path in found}
-    for path in found:
-        if path.name.endswith(ending):
-            if not any(path.name.removesuffix(ending) + suffix in names for suffix in (".jpg", ".png")):
-                result.problems.append(error("mask without image", f"{path}: a mask without an image; restore the "
-                                                                   "image, or remove the mask"))
-            continue
-        mask = path.with_name(path.stem + ending)
-        if not mask.is_file():
-            result.problems.append(error("image without mask", f"{path}: its mask {mask.name} is missing; restore it"))
-            continue
+    masks = {path.with_name(path.stem + ending): path for path in found if not path.name.endswith(ending)}
+    for mask in found:
+        if mask.name.endswith(ending) and mask not in masks:
+            result.error("mask without image", f"{mask}: a mask without an image; restore the image, or remove the "
+                                               "mask")
+    for mask, path in masks.items():
+        part = path.parent.name
+        split, group = (part, "") if category == "sdd2" else ("test" if part in test else "train", part)
         try:
             with Image.open(mask) as opened:
-                defect = "crack" if category == "sdd" else "defect"
-                defect = defect if np.asarray(opened.convert("L")).any() else ""
-        except (OSError, SyntaxError, ValueError) as wrong:
-            result.problems.append(error("unreadable", f"{mask}: cannot be read as an image ({wrong}); restore it"))
-            continue
-        part = path.parent.name
-        split = part if category == "sdd2" else "test" if part in test else "train"
-        if defect and split == "train":
-            continue
-        name, mask_name = (one.relative_to(folder).as_posix() for one in (path, mask))
-        result.rows.append(row(name, split, defect, mask_name if defect else "", part if category == "sdd" else ""))
+                normal = opened.convert("L").getbbox() is None
+        except (OSError, SyntaxError, ValueError):
+            normal, split = False, "test"  # read again, and told, when all files are
+        if normal:
+            result.add(path, split, group=group)
+        elif split == "test":
+            result.add(path, split, defect, mask, group)
     return result

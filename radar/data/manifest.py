@@ -36,8 +36,6 @@ def hold_out_calibration(manifest: pd.DataFrame, fraction: float, seed: int) -> 
     Images of one group stay together. A manifest that has calibration images already is returned unchanged. At least
     one image is moved and at least one stays; raises DatasetError if that is impossible.
     """
-    if not 0 < fraction < 1:
-        raise ValueError(f"the calibration fraction must lie between 0 and 1, not {fraction}")
     if (manifest["split"] == "calibration").any():
         return manifest
     train = manifest[manifest["split"] == "train"]
@@ -47,14 +45,11 @@ def hold_out_calibration(manifest: pd.DataFrame, fraction: float, seed: int) -> 
     if len(sizes) < 2:
         raise DatasetError([f"calibration: {len(train)} training image(s) in {len(sizes)} group(s) cannot be divided "
                             "into training and calibration; add normal images (of another group) to train/good"])
-    wanted = max(1, round(fraction * len(train)))
+    wanted, count = max(1, round(fraction * len(train))), 0
     held: list[str] = []
-    count = 0
     for name in sizes.index[np.random.default_rng(seed).permutation(len(sizes))][:-1]:
-        if count >= wanted:
-            break
         # a group that overshoots by more than it helps is passed over, unless nothing has been taken yet
-        if not held or count + sizes[name] - wanted <= wanted - count:
+        if count < wanted and (not held or count + sizes[name] - wanted <= wanted - count):
             held.append(name)
             count += int(sizes[name])
     result = manifest.copy()

@@ -8,83 +8,60 @@ A defect changes the geometry or the reflectance, never the picture directly. Ev
 same surface, light and noise without the defect. The mask is where the two differ before noise.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 from scipy import ndimage
 
+from radar.data import defects
 from radar.data.defects import blob, changed, polyline_distance, ramp, smooth_noise, to_uint8
-from radar.data.layout import LayoutWriter
+from radar.data.layout import Picture
 
 FINE = 2  # the surface is computed on a grid this much finer than the image
-SEVERITIES = (1, 2, 3)
+
+Change = dict[str, np.ndarray | float]  # what a defect does to a scene; arrays are [size, size] on the fine grid
+NOTHING: Change = {
+    "flow": 1.0,         # extruded volume, share of the normal one
+    "shift": 0.0,        # displacement across the strands, fine px
+    "bump": 0.0,         # material on top, fine px
+    "fill": 0.0,         # 0..1, how far that material levels strands and grooves
+    "reflectance": 1.0,  # factor
+    "thread": 0.0,       # coverage 0..1 by a thread in the air
+}
 
 
-def prepare(category: str, folder: Path, settings: dict) -> None:
-    """Write the dataset to `folder`; settings as in config/datasets/printed.yaml. There is one category, "all"."""
-    with LayoutWriter(folder) as out:
-        for number in range(settings["train_normal"]):
-            out.add(normal_image(settings, "train", number), "train")
-        for number in range(settings["test_normal"]):
-            out.add(normal_image(settings, "test", number), "test")
-        for defect in sorted(settings["defects"]):
-            for severity in SEVERITIES:
-                for number in range(settings["test_per_defect"]):
-                    image, mask, _ = defective_image(settings, defect, severity, number)
-                    out.add(image, "test", defect=defect, mask=mask, severity=severity)
+def pictures(category: str, settings: dict) -> Iterator[Picture]:
+    """The dataset; settings as in config/datasets/printed.yaml. There is one category, "all"."""
+    for split in ("train", "test"):
+        for number in range(settings[f"{split}_normal"]):
+            yield Picture(normal_image(settings, split, number), split)
+    for defect, severity, number in defects.planned(settings):
+        image, mask, _ = defective_image(settings, defect, severity, number)
+        yield Picture(image, "test", defect, mask, severity)
 
 
 def normal_image(settings: dict, split: str, number: int) -> np.ndarray:
     """Normal image `number` of a split, uint8 [H, W]."""
-    rng = _generator(settings, split, "good", number)
+    rng = defects.generator(settings, split, "good", number)
     scene = Scene(rng, settings)
-    return to_uint8(scene.noisy(scene.render(Change(scene.size)), rng.standard_normal((settings["size"],) * 2)))
+    return scene.photograph(scene.render(NOTHING), rng.standard_normal((settings["size"],) * 2))
 
 
 def defective_image(settings: dict, defect: str, severity: int,
                     number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(image uint8 [H, W], mask bool [H, W], defect-free twin uint8 [H, W]) of a defect at severity 1, 2 or 3."""
-    rng = _generator(settings, "test", defect, severity, number)
+    rng = defects.generator(settings, "test", defect, severity, number)
     scene = Scene(rng, settings)
     noise = rng.standard_normal((settings["size"],) * 2)
-    strength = {name: values[severity - 1] for name, values in settings["defects"][defect].items()}
-    twin = scene.render(Change(scene.size))
+    twin = scene.render(NOTHING)
     for _ in range(50):
-        change = DEFECTS[defect](scene, rng, **strength)
+        change = DEFECTS[defect](scene, rng, **defects.strength(settings, defect, severity))
         image = scene.render(change)
-        mask = changed(twin, image, settings["mask_level"], change.footprint())
+        mask = changed(twin, image, settings["mask_level"], scene.footprint(change))
         if mask.sum() >= settings["mask_minimum"]:
-            return to_uint8(scene.noisy(image, noise)), mask, to_uint8(scene.noisy(twin, noise))
+            return scene.photograph(image, noise), mask, scene.photograph(twin, noise)
     raise ValueError(f"{defect} of severity {severity} stays invisible: raise its strength or lower mask_level and "
                      "mask_minimum in config/datasets/printed.yaml")
-
-
-def _generator(settings: dict, *name: str | int) -> np.random.Generator:
-    """Its own random stream for every image, so that changing one count or defect leaves the other images alone."""
-    return np.random.default_rng([settings["seed"], *("/".join(map(str, name)).encode())])
-
-
-@dataclass
-class Change:
-    """What a defect does to a scene; the default is nothing. Arrays are [size, size] on the fine grid."""
-
-    size: int
-    flow: np.ndarray | float = 1.0         # extruded volume, share of the normal one
-    shift: np.ndarray | float = 0.0        # displacement across the strands, fine px
-    bump: np.ndarray | float = 0.0         # material on top, fine px
-    fill: np.ndarray | float = 0.0         # 0..1, how far that material levels strands and grooves
-    reflectance: np.ndarray | float = 1.0  # factor
-    thread: np.ndarray | float = 0.0       # coverage 0..1 by a thread in the air
-
-    def footprint(self) -> np.ndarray:
-        """Where the change is, bool [size, size] in image px, and the two pixels around it that blur reaches."""
-        n = self.size // FINE
-        fine = np.zeros((self.size, self.size), bool)
-        for values, neutral in ((self.flow, 1), (self.shift, 0), (self.bump, 0), (self.fill, 0), (self.reflectance, 1),
-                                (self.thread, 0)):
-            fine |= np.not_equal(values, neutral)
-        return ndimage.binary_dilation(fine.reshape(n, FINE, n, FINE).any((1, 3)), iterations=2)
 
 
 class Scene:
@@ -108,7 +85,8 @@ class Scene:
 
         # small things that good prints have, too
         self.zits = np.zeros((n, n))
-        for _ in range(rng.integers(*surface["zits"], endpoint=True)):
+        fewest, most = surface["zits"]
+        for _ in range(rng.integers(fewest, most + 1)):
             cy, cx = rng.uniform(-n / 2, n / 2, 2)
             radius = FINE * rng.uniform(1.0, 2.0)
             self.zits += self.height * rng.uniform(0.05, 0.3) * np.exp(
@@ -130,7 +108,7 @@ class Scene:
         self.blur = FINE * rng.uniform(*camera["blur"])
         self.shot_noise, self.read_noise = camera["shot_noise"], camera["read_noise"]
         self.exposure = 1.0
-        self.exposure = rng.uniform(*camera["mean"]) / self.render(Change(n)).mean()
+        self.exposure = rng.uniform(*camera["mean"]) / self.render(NOTHING).mean()
 
     def _layer(self, rng: np.random.Generator, surface: dict, along: np.ndarray, across: np.ndarray) -> dict:
         """Random widths of a layer's strands, and the flow along each: [strands, fine px]."""
@@ -151,11 +129,11 @@ class Scene:
         left, right = edges[number], edges[number + 1]
         return number, np.clip(2 * (across - left) / (right - left) - 1, -1.0, 1.0)
 
-    def _profile(self, layer: dict, change: Change | None) -> tuple[np.ndarray, np.ndarray]:
+    def _profile(self, layer: dict, change: Change) -> tuple[np.ndarray, np.ndarray]:
         """(height over the groove in fine px, whether there is a strand) of a layer."""
-        number, place = self.strand(layer, change.shift if change else 0.0)
+        number, place = self.strand(layer, change["shift"])
         column = np.clip(np.rint(layer["along"]).astype(int) + self.size, 0, 2 * self.size - 1)
-        flow = layer["flow"][number, column] * (change.flow if change else 1.0)
+        flow = layer["flow"][number, column] * change["flow"]
         # a strand with less material is narrower and lower; one with more cannot be wider than its place
         spread = np.minimum(np.sqrt(np.maximum(flow, 0.0)) * 1.06, 1.0)
         ratio = np.abs(place) / np.maximum(spread, 1e-6)
@@ -163,12 +141,12 @@ class Scene:
         return crown, (ratio < 1.0) & (flow > 0.02)
 
     def render(self, change: Change) -> np.ndarray:
-        """The photograph without noise, grey values [size, size] around 0..255, not rounded."""
+        """The photograph without noise, grey values [H, W] around 0..255, not rounded."""
+        change = NOTHING | change
         top, present = self._profile(self.top, change)
-        below, _ = self._profile(self.below, None)
+        below, _ = self._profile(self.below, NOTHING)
         surface = np.where(present, top, np.minimum(below - 1.1 * self.height, 0.0)) + self.zits
-        level = self.height * 0.8
-        surface = surface * (1 - change.fill) + level * change.fill + change.bump
+        surface = surface * (1 - change["fill"]) + self.height * 0.8 * change["fill"] + change["bump"]
         surface = ndimage.gaussian_filter(surface, 0.5 * FINE, truncate=3.0)  # molten plastic has no sharp edges
 
         down, right = np.gradient(surface)
@@ -181,58 +159,65 @@ class Scene:
         around = ndimage.gaussian_filter(surface, self.width / 2, truncate=3.0)
         open_sky = 1 - 0.6 * np.clip((around - surface) / (1.5 * self.height), 0.0, 1.0)
         light = open_sky * (self.ambient + (1 - self.ambient) * diffuse)
-        radiance = self.reflectance * change.reflectance * light + self.gloss * highlight * open_sky
+        radiance = self.reflectance * change["reflectance"] * light + self.gloss * highlight * open_sky
 
         # a thread hangs in the air: it shines by itself, and throws a faint shadow away from the lamp
         offset = -2.0 * FINE * self.lamp[[1, 0]]
-        thread = np.broadcast_to(change.thread, radiance.shape)
+        thread = np.broadcast_to(change["thread"], radiance.shape)
         shadow = ndimage.shift(thread, offset, order=1, mode="nearest")
         radiance = radiance * (1 - 0.35 * shadow)
         radiance = radiance * (1 - thread) + (0.9 + self.gloss) * thread
 
         seen = ndimage.gaussian_filter(radiance * self.evenness, self.blur, truncate=4.0)
-        n = self.size // FINE
-        return self.exposure * seen.reshape(n, FINE, n, FINE).mean((1, 3))
+        return self.exposure * self._pixels(seen).mean((1, 3))
 
-    def noisy(self, image: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """The image with sensor noise; noise: standard normal [H, W]."""
-        return image + noise * np.sqrt(self.shot_noise * np.maximum(image, 0.0) + self.read_noise**2)
+    def _pixels(self, fine: np.ndarray) -> np.ndarray:
+        """The fine grid [size, size] by image px: [H, FINE, W, FINE]."""
+        return fine.reshape(self.size // FINE, FINE, self.size // FINE, FINE)
 
-    def somewhere(self, rng: np.random.Generator, margin: float) -> tuple[float, float]:
+    def photograph(self, image: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """A rendered image with sensor noise, uint8 [H, W]; noise: standard normal [H, W]."""
+        return to_uint8(image + noise * np.sqrt(self.shot_noise * np.maximum(image, 0.0) + self.read_noise**2))
+
+    def footprint(self, change: Change) -> np.ndarray:
+        """Where the change is, bool [H, W], and the two pixels around it that blur reaches."""
+        fine = np.any([np.not_equal(values, NOTHING[name]) for name, values in change.items()], axis=0)
+        return ndimage.binary_dilation(self._pixels(fine).any((1, 3)), iterations=2)
+
+    def somewhere(self, rng: np.random.Generator, margin: float) -> np.ndarray:
         """(y, x) in fine px from the centre, at least `margin` image px inside the border."""
         room = self.size / 2 - margin * FINE
-        return tuple(rng.uniform(-room, room, 2))
+        return rng.uniform(-room, room, 2)
 
-    def wobble(self, rng: np.random.Generator, sigma: float, strength: float) -> np.ndarray:
-        """Irregularity of an outline: smooth noise, correlated over `sigma` image px, limited to twice `strength`."""
-        return strength * np.clip(smooth_noise(rng, (self.size, self.size), sigma * FINE), -2, 2)
+    def patch(self, rng: np.random.Generator, centre: np.ndarray, radii: tuple[float, float], angle: float, edge: float,
+              irregular: float, sigma: float) -> np.ndarray:
+        """A `blob` in fine px, whose outline varies by twice `irregular` at most, correlated over `sigma` image px."""
+        wobble = irregular * np.clip(smooth_noise(rng, (self.size, self.size), sigma * FINE), -2, 2)
+        return blob(self.y - centre[0], self.x - centre[1], radii, angle, edge, wobble)
 
 
 def missing_strand(scene: Scene, rng: np.random.Generator, flow: float, length: float) -> Change:
     """The nozzle was clogged for a while: one strand thins out or breaks off, the layer below shows."""
     number, _ = scene.strand(scene.top)
-    cy, cx = scene.somewhere(rng, 20)
-    row, column = int(cy + scene.size / 2), int(cx + scene.size / 2)
+    row, column = (scene.somewhere(rng, 20) + scene.size / 2).astype(int)
     here = number == number[row, column]
     window = ramp(np.abs(scene.u - scene.u[row, column]) - FINE * length / 2, 3.0 * FINE) * here
-    return Change(scene.size, flow=1 - (1 - flow) * window)
+    return {"flow": 1 - (1 - flow) * window}
 
 
 def under_extrusion(scene: Scene, rng: np.random.Generator, flow: float, length: float, strands: float) -> Change:
     """Too little material over several strands: they get thin and gaps open."""
-    cy, cx = scene.somewhere(rng, 20)
-    window = blob(scene.y - cy, scene.x - cx, (FINE * length / 2, scene.width * strands / 2), scene.angle, 5.0 * FINE,
-                  scene.wobble(rng, 8, 0.1))
-    return Change(scene.size, flow=1 - (1 - flow) * window)
+    window = scene.patch(rng, scene.somewhere(rng, 20), (FINE * length / 2, scene.width * strands / 2), scene.angle,
+                         5.0 * FINE, 0.1, 8)
+    return {"flow": 1 - (1 - flow) * window}
 
 
 def over_extrusion(scene: Scene, rng: np.random.Generator, height: float, radius: float) -> Change:
     """A blob of surplus material that buries strands and grooves."""
-    cy, cx = scene.somewhere(rng, 14)
     radius = radius * FINE
-    window = blob(scene.y - cy, scene.x - cx, (radius * rng.uniform(1.0, 1.6), radius), scene.angle, radius,
-                  scene.wobble(rng, 6, 0.12))
-    return Change(scene.size, bump=scene.height * height * window, fill=np.minimum(0.6 * height, 0.9) * window)
+    window = scene.patch(rng, scene.somewhere(rng, 14), (radius * rng.uniform(1.0, 1.6), radius), scene.angle, radius,
+                         0.12, 6)
+    return {"bump": scene.height * height * window, "fill": np.minimum(0.6 * height, 0.9) * window}
 
 
 def stringing(scene: Scene, rng: np.random.Generator, opacity: float, width: float, length: float) -> Change:
@@ -246,29 +231,26 @@ def stringing(scene: Scene, rng: np.random.Generator, opacity: float, width: flo
     points = np.stack([cy + along * np.sin(angle) + (sag + wave) * np.cos(angle),
                        cx + along * np.cos(angle) - (sag + wave) * np.sin(angle)], axis=1)
     distance = polyline_distance(scene.y, scene.x, points)
-    return Change(scene.size, thread=opacity * ramp(distance - width * FINE, width * FINE))
+    return {"thread": opacity * ramp(distance - width * FINE, width * FINE)}
 
 
 def layer_shift(scene: Scene, rng: np.random.Generator, shift: float, length: float, strands: int) -> Change:
     """The head lost steps for a while: a stretch of several strands lies beside its place."""
     number, _ = scene.strand(scene.top)
-    cy, cx = scene.somewhere(rng, 24)
-    row, column = int(cy + scene.size / 2), int(cx + scene.size / 2)
-    first = scene.top["edges"][number[row, column] - (strands - 1) // 2]
-    centre = first + strands * scene.width / 2
+    row, column = (scene.somewhere(rng, 24) + scene.size / 2).astype(int)
+    centre = scene.top["edges"][number[row, column] - (strands - 1) // 2] + strands * scene.width / 2
     along = ramp(np.abs(scene.u - scene.u[row, column]) - FINE * length / 2, 2.5 * FINE)
     across = ramp(np.abs(scene.v - centre) - strands * scene.width / 2, 0.5 * scene.width)
-    return Change(scene.size, shift=rng.choice([-1.0, 1.0]) * shift * scene.width * along * across)
+    return {"shift": rng.choice([-1.0, 1.0]) * shift * scene.width * along * across}
 
 
 def foreign_particle(scene: Scene, rng: np.random.Generator, contrast: float, radius: float) -> Change:
     """Burnt filament or dust: a darker or lighter speck that stands up a little."""
-    cy, cx = scene.somewhere(rng, 10)
     radius = radius * FINE
-    window = blob(scene.y - cy, scene.x - cx, (radius * rng.uniform(1.0, 1.7), radius), rng.uniform(0, np.pi),
-                  0.4 * radius, scene.wobble(rng, 2.5, 0.2))
+    window = scene.patch(rng, scene.somewhere(rng, 10), (radius * rng.uniform(1.0, 1.7), radius),
+                         rng.uniform(0, np.pi), 0.4 * radius, 0.2, 2.5)
     sign = rng.choice([-1.0, -1.0, 1.0])  # mostly dark
-    return Change(scene.size, reflectance=1 + sign * contrast * window, bump=0.4 * contrast * scene.height * window)
+    return {"reflectance": 1 + sign * contrast * window, "bump": 0.4 * contrast * scene.height * window}
 
 
 DEFECTS = {function.__name__: function for function in (

@@ -5,37 +5,35 @@ stroke, oil, rough. Training, calibration and test crops come from disjoint stri
 method sees a test pixel before. Pixels outside a defect's mask are those of the photograph.
 """
 
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 import skimage.data
 from scipy import ndimage
 
-from radar.data.defects import blob, polyline_distance, ramp, smooth_noise, to_uint8
-from radar.data.layout import LayoutWriter
+from radar.data.defects import blob, generator, planned, polyline_distance, ramp, smooth_noise, strength, to_uint8
+from radar.data.layout import Picture
 
-SEVERITIES = (1, 2, 3)
 FOOTPRINT = 0.2  # a pixel belongs to a defect where its window (0..1) exceeds this; it is changed there only
 
+Drawn = tuple[np.ndarray, np.ndarray]  # the changed image and the defect's window, [H, W] each
 
-def prepare(category: str, folder: Path, settings: dict) -> None:
-    """Write the crops of one photograph to `folder`; settings as in config/datasets/texture.yaml."""
+
+def pictures(category: str, settings: dict) -> Iterator[Picture]:
+    """The crops of one photograph; settings as in config/datasets/texture.yaml."""
     photograph = getattr(skimage.data, category)()
-    places = crops(category, settings, photograph.shape)
     size = settings["crop"]
-    defects = test_plan(category, settings, len(places["test"]))
-    with LayoutWriter(folder) as out:
-        for split in ("train", "calibration"):
-            for y, x in places[split]:
-                out.add(photograph[y:y + size, x:x + size], split)
-        for (y, x), plan in zip(places["test"], defects, strict=True):
-            crop = photograph[y:y + size, x:x + size]
-            if plan is None:
-                out.add(crop, "test")
-            else:
-                defect, severity, number = plan
-                image, mask = draw(crop, category, defect, severity, number, settings)
-                out.add(image, "test", defect=defect, mask=mask, severity=severity)
+    cut = {split: [photograph[y:y + size, x:x + size] for y, x in corners]
+           for split, corners in crops(category, settings, photograph.shape).items()}
+    for split in ("train", "calibration"):
+        yield from (Picture(crop, split) for crop in cut[split])
+    for crop, plan in zip(cut["test"], test_plan(category, settings, len(cut["test"])), strict=True):
+        if plan is None:
+            yield Picture(crop, "test")
+        else:
+            defect, severity, number = plan
+            image, mask = draw(crop, category, defect, severity, number, settings)
+            yield Picture(image, "test", defect, mask, severity)
 
 
 def crops(category: str, settings: dict, shape: tuple[int, int]) -> dict[str, list[tuple[int, int]]]:
@@ -44,7 +42,7 @@ def crops(category: str, settings: dict, shape: tuple[int, int]) -> dict[str, li
     places = {}
     for split in ("train", "calibration"):
         left, right = settings[f"{split}_columns"]
-        rng = _generator(settings, category, split)
+        rng = generator(settings, category, split)
         count = settings[f"{split}_normal"]
         ys, xs = rng.integers(0, shape[0] - size + 1, count), rng.integers(left, right - size + 1, count)
         places[split] = list(zip(ys.tolist(), xs.tolist(), strict=True))
@@ -55,28 +53,20 @@ def crops(category: str, settings: dict, shape: tuple[int, int]) -> dict[str, li
 
 def test_plan(category: str, settings: dict, count: int) -> list[tuple[str, int, int] | None]:
     """What becomes of each of `count` test crops: (defect, severity, number), or None for a good one, shuffled."""
-    plan = [(defect, severity, number) for defect in sorted(settings["defects"]) for severity in SEVERITIES
-            for number in range(settings["test_per_defect"])]
+    plan = planned(settings)
     if len(plan) >= count:
         raise ValueError(f"{len(plan)} defects do not leave a good one of {count} test crops: lower test_per_defect")
-    order = _generator(settings, category, "plan").permutation(count)
+    order = generator(settings, category, "plan").permutation(count)
     return [plan[i] if i < len(plan) else None for i in order]
 
 
-def draw(crop: np.ndarray, category: str, defect: str, severity: int, number: int,
-         settings: dict) -> tuple[np.ndarray, np.ndarray]:
+def draw(crop: np.ndarray, category: str, defect: str, severity: int, number: int, settings: dict) -> Drawn:
     """(image uint8 [H, W], mask bool [H, W]): the crop with a defect of severity 1, 2 or 3."""
     # the place and shape are the same for all severities; only size and contrast grow
-    rng = _generator(settings, category, defect, number)
-    strength = {name: values[severity - 1] for name, values in settings["defects"][defect].items()}
-    image, window = DEFECTS[defect](crop.astype(np.float64), rng, **strength)
+    rng = generator(settings, category, defect, number)
+    image, window = DEFECTS[defect](crop.astype(np.float64), rng, **strength(settings, defect, severity))
     mask = window > FOOTPRINT
     return np.where(mask, to_uint8(image), crop), mask
-
-
-def _generator(settings: dict, *name: str | int) -> np.random.Generator:
-    """Its own random stream for every purpose, so that changing one leaves the others alone."""
-    return np.random.default_rng([settings["seed"], *("/".join(map(str, name)).encode())])
 
 
 def _grid(rng: np.random.Generator, size: int, margin: float) -> tuple[np.ndarray, np.ndarray]:
@@ -85,59 +75,53 @@ def _grid(rng: np.random.Generator, size: int, margin: float) -> tuple[np.ndarra
     return np.meshgrid(np.arange(size) + 0.5 - cy, np.arange(size) + 0.5 - cx, indexing="ij")
 
 
-def _walk(rng: np.random.Generator, length: float, steps: int, turn: float) -> np.ndarray:
-    """A random walk [steps + 1, 2] of (y, x) in px that keeps a direction; turn: radians per step. Centred on 0."""
+def _from_line(rng: np.random.Generator, size: int, length: float, steps: int, turn: float) -> np.ndarray:
+    """Distance in px, [size, size], from a random walk that keeps a direction; turn: radians per step."""
+    y, x = _grid(rng, size, 22)
     angles = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, turn, steps))
     points = np.cumsum(np.stack([np.sin(angles), np.cos(angles)], axis=1), axis=0) * length / steps
     points = np.vstack([[0.0, 0.0], points])
-    return points - points.mean(axis=0)
+    return polyline_distance(y, x, points - points.mean(axis=0))
 
 
-def crack(image: np.ndarray, rng: np.random.Generator, contrast: float, width: float,
-          length: float) -> tuple[np.ndarray, np.ndarray]:
+def _spot(rng: np.random.Generator, y: np.ndarray, x: np.ndarray, radius: float, edge: float,
+          irregular: float) -> np.ndarray:
+    """A random soft-edged spot around (0, 0), see `blob`; edge: share of the radius (px)."""
+    wobble = irregular * np.clip(smooth_noise(rng, y.shape, 7.0), -2, 2)
+    return blob(y, x, (radius * rng.uniform(1.0, 1.4), radius), rng.uniform(0, np.pi), edge * radius, wobble)
+
+
+def crack(image: np.ndarray, rng: np.random.Generator, contrast: float, width: float, length: float) -> Drawn:
     """A dark, thin, jagged line with soft edges."""
-    y, x = _grid(rng, len(image), 22)
-    distance = polyline_distance(y, x, _walk(rng, length, 14, 0.45))
-    window = ramp(distance - width, width + 0.5)
+    window = ramp(_from_line(rng, len(image), length, 14, 0.45) - width, width + 0.5)
     return image * (1 - contrast * window), window
 
 
-def glue_strip(image: np.ndarray, rng: np.random.Generator, opacity: float, width: float,
-               length: float) -> tuple[np.ndarray, np.ndarray]:
+def glue_strip(image: np.ndarray, rng: np.random.Generator, opacity: float, width: float, length: float) -> Drawn:
     """A brighter, half transparent, smooth band."""
-    y, x = _grid(rng, len(image), 22)
-    distance = polyline_distance(y, x, _walk(rng, length, 8, 0.12))
-    window = ramp(distance - width / 2, 0.35 * width)
+    window = ramp(_from_line(rng, len(image), length, 8, 0.12) - width / 2, 0.35 * width)
     bright = np.quantile(image, 0.85) + 12 + 5 * smooth_noise(rng, image.shape, 5.0)
     return image + opacity * window * (bright - image), window
 
 
-def grey_stroke(image: np.ndarray, rng: np.random.Generator, opacity: float, width: float,
-                length: float) -> tuple[np.ndarray, np.ndarray]:
+def grey_stroke(image: np.ndarray, rng: np.random.Generator, opacity: float, width: float, length: float) -> Drawn:
     """A broad, even grey stroke that takes the contrast away."""
-    y, x = _grid(rng, len(image), 22)
-    distance = polyline_distance(y, x, _walk(rng, length, 6, 0.25))
-    window = ramp(distance - width / 2, 0.3 * width)
+    window = ramp(_from_line(rng, len(image), length, 6, 0.25) - width / 2, 0.3 * width)
     grey = image.mean() + rng.choice([-12.0, 12.0])
     return image + opacity * window * (grey - image), window
 
 
-def oil(image: np.ndarray, rng: np.random.Generator, contrast: float,
-        radius: float) -> tuple[np.ndarray, np.ndarray]:
+def oil(image: np.ndarray, rng: np.random.Generator, contrast: float, radius: float) -> Drawn:
     """A darkened spot with a soft edge and a faint shine."""
     y, x = _grid(rng, len(image), 20)
-    wobble = 0.15 * np.clip(smooth_noise(rng, image.shape, 7.0), -2, 2)
-    window = blob(y, x, (radius * rng.uniform(1.0, 1.4), radius), rng.uniform(0, np.pi), 0.5 * radius, wobble)
+    window = _spot(rng, y, x, radius, 0.5, 0.15)
     shine = np.exp(-((y + 0.35 * radius) ** 2 + (x + 0.35 * radius) ** 2) / (2 * (0.22 * radius) ** 2))
     return image * (1 - contrast * window) + 90 * contrast * shine * window, window
 
 
-def rough(image: np.ndarray, rng: np.random.Generator, amount: float,
-          radius: float) -> tuple[np.ndarray, np.ndarray]:
+def rough(image: np.ndarray, rng: np.random.Generator, amount: float, radius: float) -> Drawn:
     """A patch whose grain is coarser: fine detail amplified, and as much grain of its own added."""
-    y, x = _grid(rng, len(image), 20)
-    wobble = 0.12 * np.clip(smooth_noise(rng, image.shape, 7.0), -2, 2)
-    window = blob(y, x, (radius * rng.uniform(1.0, 1.4), radius), rng.uniform(0, np.pi), 0.4 * radius, wobble)
+    window = _spot(rng, *_grid(rng, len(image), 20), radius, 0.4, 0.12)
     detail = image - ndimage.gaussian_filter(image, 1.5, truncate=3.0)
     grain = smooth_noise(rng, image.shape, 0.7) * detail.std()
     return image + amount * window * (0.5 * detail + 0.7 * grain), window

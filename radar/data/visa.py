@@ -6,34 +6,30 @@ mask are numbers of kinds of defects, 0 where there is none. What kinds an image
 in words that hardly repeat, so the defect is called "anomaly" here.
 """
 
-import csv
 from pathlib import Path
 
-from radar.data.listing import Listing, error, row
+import pandas as pd
 
-COLUMNS = ("object", "split", "label", "image", "mask")
+from radar.data.listing import Listing
 
 
 def listing(folder: Path, category: str, settings: dict) -> Listing:
     """No settings: the split is the authors'."""
-    result = Listing(mask_from=1, published=True)
-    table = folder / "split_csv" / "1cls.csv"
-    if not table.is_file():
-        result.problems.append(error("split", f"{table} is missing; unpack the whole archive of VisA in {folder}"))
+    result = Listing(folder, published=True, mask_from=1)
+    path = folder / "split_csv" / "1cls.csv"
+    try:
+        table = pd.read_csv(path, usecols=["object", "split", "label", "image", "mask"], dtype=str,
+                            keep_default_na=False)
+    except (OSError, ValueError) as error:
+        result.error("split", f"{path}: cannot be read ({' '.join(str(error).split())}); unpack the whole archive of "
+                              f"VisA in {folder}")
         return result
-    with open(table, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if missing := [name for name in COLUMNS if name not in (reader.fieldnames or [])]:
-            result.problems.append(error("split", f"{table}: no column {', '.join(missing)}; restore the file from the "
-                                                  "archive of VisA"))
-            return result
-        for line in reader:
-            if line["object"] != category:
-                continue
-            if line["split"] not in ("train", "test") or line["label"] not in ("normal", "anomaly"):
-                result.problems.append(error("split", f"{table}: line {reader.line_num}: split is '{line['split']}', "
-                                                      f"label '{line['label']}'; restore the file"))
-                continue
-            defect = "anomaly" if line["label"] == "anomaly" else ""
-            result.rows.append(row(line["image"], line["split"], defect, line["mask"] or "" if defect else ""))
+    for line in table[table["object"] == category].itertuples():
+        if line.split not in ("train", "test") or line.label not in ("normal", "anomaly"):
+            result.error("split", f"{path}: line {line.Index + 2}: split is '{line.split}', label '{line.label}'; "
+                                  "restore the file")
+        elif line.label == "normal":
+            result.add(folder / line.image, line.split)
+        else:
+            result.add(folder / line.image, line.split, "anomaly", folder / line.mask if line.mask else None)
     return result

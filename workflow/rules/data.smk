@@ -3,35 +3,6 @@
 # of the same bytes reruns nothing; originals and photographs are read again when a file's time has changed.
 
 
-rule prepare:
-    output:
-        manifest=MANIFEST,
-        check=f"{PLACE}/check.json",
-    log:
-        f"{PLACE}/manifest.log",
-    wildcard_constraints:
-        dataset="|".join(configuration.generated_datasets()),
-    priority: 100
-    localrule: True  # DVC needs this repository and its cache, which jobs elsewhere may not see
-    conda:
-        "../../environment.yml"
-    resources:
-        dvc=1,
-    params:
-        code=lambda wildcards: code(
-            "workflow/scripts/manifest.py", *(f"radar/data/{name}.py" for name in (wildcards.dataset, "folder"))
-        ),
-        settings=lambda wildcards: as_json(
-            configuration.read_yaml(configuration.CONFIG / "datasets" / f"{wildcards.dataset}.yaml")
-        ),
-        folder=data_folder,
-    message:
-        "{wildcards.dataset}/{wildcards.category}: prepare the data"
-    shell:
-        "(python -m dvc repro --single-item data@{wildcards.dataset}-{wildcards.category} && "
-        "python workflow/scripts/manifest.py {params.folder} {output.manifest}) 2>&1 | tee {log}"
-
-
 rule read_data:
     output:
         manifest=MANIFEST,
@@ -43,6 +14,7 @@ rule read_data:
         "../../environment.yml"
     threads: workflow.cores
     params:
+        make="",
         code=lambda wildcards: code("workflow/scripts/manifest.py", f"radar/data/{origin_of(wildcards).source}.py"),
         folder=data_folder,
         source=lambda wildcards: origin_of(wildcards).source,
@@ -51,8 +23,25 @@ rule read_data:
     message:
         "{wildcards.dataset}/{wildcards.category}: read and check the images in {params.folder}"
     shell:
-        "python workflow/scripts/manifest.py {params.folder} {output.manifest} --source {params.source} "
-        "--category {wildcards.category} --settings {params.settings:q} --workers {threads} 2>&1 | tee {log}"
+        "({params.make}python workflow/scripts/manifest.py {params.folder} {output.manifest} --source {params.source} "
+        "--category {wildcards.category} --settings {params.settings:q} --workers {threads}) 2>&1 | tee {log}"
+
+
+use rule read_data as prepare with:
+    wildcard_constraints:
+        dataset="|".join(configuration.generated_datasets()),
+    localrule: True  # DVC needs this repository and its cache, which jobs elsewhere may not see
+    threads: 1
+    resources:
+        dvc=1,
+    params:
+        make="python -m dvc repro --single-item data@{dataset}-{category} && ",
+        code=lambda wildcards: code(
+            "workflow/scripts/manifest.py", f"radar/data/{wildcards.dataset}.py", "radar/data/folder.py"
+        ),
+        state="",
+    message:
+        "{wildcards.dataset}/{wildcards.category}: prepare the data"
 
 
 ruleorder: prepare > read_data
