@@ -45,12 +45,12 @@ class Report:
         self.run, self.folder, self.seeds = root / "results/runs/a", root / "results/ablation", range(seeds)
         for name, seed, (_, _, variant, _, value, *chosen) in itertools.product(datasets, self.seeds, variants):
             self.train(name, variant, seed, value, *chosen)
-        plan = {"datasets": datasets, "seeds": list(self.seeds), "literal": LITERAL}
+        plan = {"seeds": list(self.seeds), "literal": LITERAL}
         plan["studies"] = {name: {"title": f"The {name}", "x": None, "log": None, "kind": "list", "compare": None,
                                   "metrics": ["image_auroc", "pixel_aupro"]} | study for name, study in studies.items()}
-        plan["variants"] = [{"study": study, "series": series, "x": x, "variant": variant,
-                             "datasets": datasets[:1] if study == "contamination" else datasets}
-                            for study, series, variant, x, *_ in variants]
+        plan["variants"] = [{"study": study, "dataset": name, "series": series, "x": x, "variant": variant}
+                            for asked in studies for name in (datasets[:1] if asked == "contamination" else datasets)
+                            for study, series, variant, x, *_ in variants if study == asked]
         write_json(self.run / "ablation/variants.json", plan)
         if ("readings", "impossible") in {(study, series) for study, series, *_ in variants}:
             self.fail("texture/gravel", "impossible")

@@ -53,6 +53,7 @@ def test_the_shipped_ablation_is_valid_and_its_variants_are_settings():
     assert len(by_name) == len({json.dumps(method, sort_keys=True) for method in by_name.values()})
     literal = [one for one in variants if one["method"] == configuration.variant_method(methods["radar"])]
     assert {one["study"] for one in literal} >= {"readings", "contamination", "budget"}
+    variants = [one for one in variants if one["dataset"] == "texture/gravel"]
     assert [one["x"] for one in variants if one["series"] == "DDPM chain"] == [1, 2, 3, 5, 10, 25]
     assert [len(one["method"]["settings"]["taus"]) for one in variants if one["series"] == "InvAD"
             and one["study"] == "nfe"] == [1, 2, 3, 5, 10, 25]

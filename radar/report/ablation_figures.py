@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from radar.report.ablation import Ablation, choices, missing
+from radar.report.ablation import Ablation, choices
 from radar.report.ablation_tables import labels, named
 from radar.report.drawing import MARKERS, WIDTH, entitle, styled
 from radar.report.format import DASH, plain
@@ -73,9 +73,8 @@ def _sides(rows: pd.DataFrame, literal: str) -> np.ndarray:
 
 def _missing(ablation: Ablation, rows: pd.DataFrame) -> list[str]:
     """A line that names the variants of which something is missing, or none."""
-    gone = missing(ablation)
     names = [f"{row.dataset}/{row.category} {row.label}" for row in rows.itertuples()
-             if (row.dataset, row.category, row.variant) in gone]
+             if (row.dataset, row.category, row.variant) in ablation.missing]
     return [f"Missing, at least in part: {'; '.join(dict.fromkeys(names))}."] if names else []
 
 

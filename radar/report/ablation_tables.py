@@ -2,8 +2,9 @@
 
 import pandas as pd
 
-from radar.report.ablation import Ablation, contested, missing
+from radar.report.ablation import Ablation, contested
 from radar.report.format import DASH, count, interval, plain, spread
+from radar.report.load import of
 from radar.report.table import Table, frame_of
 from radar.report.tables import NAMES
 
@@ -54,7 +55,7 @@ def tables(ablation: Ablation, rows: pd.DataFrame) -> list[Table]:
 
 
 def _table(ablation: Ablation, key: tuple[str, str, str], rows: pd.DataFrame) -> Table:
-    study, pair, reasons = ablation.studies[key[0]], key[1:], missing(ablation)
+    study, pair, results = ablation.studies[key[0]], key[1:], ablation.results
     rows = rows[rows["metric"].isin(study["metrics"])].assign(label=labels(rows))
     rows = rows.assign(value=[spread(row.mean, row.ci_low, row.ci_high) for row in rows.itertuples()],
                        against=[interval(row.difference, row.difference_low, row.difference_high)
@@ -69,10 +70,10 @@ def _table(ablation: Ablation, key: tuple[str, str, str], rows: pd.DataFrame) ->
     parts |= {(AGAINST, named(name)): cells["against", name] for name in have if name in set(contest["metric"])}
     frame = pd.DataFrame(parts).astype(object).rename_axis(index=f"series, {study['x']}" if study["x"] else "variant")
     bold = {(row.label, (AGAINST, named(row.metric))) for row in contest.query("difference_low > 0").itertuples()}
-    missed = {label: reasons[*pair, name] for label, name in variants["variant"].items() if (*pair, name) in reasons}
-    results = ablation.results[pair]
-    alone = ablation.literal not in results.run.methods or contest.empty and (*pair, ablation.literal) in reasons
+    missed = {label: ablation.missing[*pair, name] for label, name in variants["variant"].items()
+              if (*pair, name) in ablation.missing}
+    alone = ablation.literal not in set(of(results.records, pair)["method"])
     caption = [f"{count(one.n_test_normal + one.n_test_anomalous, 'test image')}, {one.n_test_anomalous} of them "
                f"anomalous; {count(len(results.run.seeds), 'training seed')}."
-               for one in results.records.head(1).itertuples()]
+               for one in of(results.records, pair).head(1).itertuples()]
     return Table(f"{study['title']}: {'/'.join(pair)}", frame, caption, [NO_LITERAL] * alone, bold, missed)

@@ -1,7 +1,6 @@
 # The ablation study: config/ablation.yaml makes variants of the methods out of settings. All variants that stand on one
 # noise predictor are fitted, scored and evaluated by one job per dataset and seed, which keeps what it has finished.
 
-GROUPS = {(one["group"], name) for one in VARIANTS for name in one["datasets"]}
 STUDIES = ABLATION_CONFIG["studies"]
 LITERAL = configuration.variant_method(KNOWN_METHODS["radar"])
 PLAN = f"{RUN}/ablation/variants.json"
@@ -23,7 +22,6 @@ rule ablation_plan:
     localrule: True
     params:
         plan=dict(
-            datasets=list(dict.fromkeys(name for one in VARIANTS for name in one["datasets"])),
             seeds=ABLATION_CONFIG["seeds"],
             literal=next((one["variant"] for one in VARIANTS if one["method"] == LITERAL), ""),
             studies={
@@ -38,7 +36,7 @@ rule ablation_plan:
 
 rule ablate:
     input:
-        lambda wildcards: predictor_files([variants_of(wildcards.group)[0].get("noise_predictor")], wildcards),
+        lambda wildcards: predictor_files([wildcards.group] if wildcards.group in PREDICTORS else [], wildcards),
         plan=PLAN,
         manifest=MANIFEST,
     output:
@@ -46,7 +44,7 @@ rule ablate:
     log:
         f"{RUN}/ablation/{{dataset}}/{{category}}/seed{{seed}}/{{group}}.log",
     wildcard_constraints:
-        group="|".join(sorted({group for group, _ in GROUPS})),
+        group="|".join({re.escape(one["group"]) for one in VARIANTS}),
     priority: lambda wildcards: 8 if wildcards.group.startswith("pixels") else 5
     conda:
         "../../environment.yml"
@@ -56,9 +54,10 @@ rule ablate:
         mem_mb=2000,
     params:
         code=lambda wildcards: code(
-            "workflow/scripts/ablate.py", *{method["class"] for method in variants_of(wildcards.group)}
+            "workflow/scripts/ablate.py",
+            *{one["method"]["class"] for one in VARIANTS if one["group"] == wildcards.group},
         ),
-        predictor=lambda wildcards: predictor_folder(variants_of(wildcards.group)[0].get("noise_predictor")),
+        predictor=lambda wildcards: predictor_folder(wildcards.group),
         data=data_folder,
         fraction=config["protocol"]["calibration_fraction"],
         rate=config["protocol"]["false_positive_rate"],
@@ -81,7 +80,7 @@ rule ablation_report:
     input:
         [
             f"{RUN}/ablation/{name}/seed{seed}/{group}.json"
-            for group, name in sorted(GROUPS)
+            for group, name in sorted({(one["group"], one["dataset"]) for one in VARIANTS})
             for seed in ABLATION_CONFIG["seeds"]
         ],
         run=f"{RUN}/run.json",

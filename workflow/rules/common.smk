@@ -190,11 +190,6 @@ def predictor_files(names, wildcards):
     return expand(f"{PREDICTOR}/noise_predictor.{{suffix}}", predictor=folders, suffix=["json", "safetensors"], **keys)
 
 
-def variants_of(group):
-    """The methods of a group of the ablation's variants."""
-    return [one["method"] for one in VARIANTS if one["group"] == group]
-
-
 def changed(ours, default, above=""):
     """What of the configuration differs from config/config.yaml: {"training.images": 400}."""
     found = {}

@@ -30,7 +30,7 @@ def main(arguments: argparse.Namespace) -> None:
     plan = json.loads(arguments.plan.read_text())
     dataset = "/".join(arguments.out.parts[-2:])
     chosen = {one["variant"]: one["method"] for one in plan["variants"]
-              if one["group"] == arguments.group and dataset in one["datasets"]}
+              if one["group"] == arguments.group and one["dataset"] == dataset}
     images = detect.images_of(arguments)
     predictor, path = detect.predictor_of(arguments, next(iter(chosen.values())), arguments.manifest.parent)
     failed = []

@@ -27,7 +27,7 @@ def main(run: Path, partial: bool) -> None:
     write(out / "tables", texts)
     for name in study.studies:
         save(ablation_figures.figure(study, name, rows), out / "figures" / f"ablation_{name}", COMMAND)
-    for (dataset, category, variant), reason in ablation.missing(study).items():
+    for (dataset, category, variant), reason in study.missing.items():
         print(f"missing: {dataset}/{category} {variant}, {reason}", file=sys.stderr)
     print(f"ablation: {out / 'tables' / 'ablation.md'}")
 

@@ -6,24 +6,22 @@ import pandas as pd
 
 from radar.report import claims, table
 from radar.report.claim_config import read_claims, read_published
-from radar.report.claim_evidence import Left
 from radar.report.load import load, read_run
 from radar.report.step import out_of, step, write
 from radar.report.tables import LEGENDS
 
 
 def main(folder: Path, partial: bool) -> None:
-    run = read_run(folder)
     published = read_published()
     asked = read_claims(published=published)
-    left = Left(load(run, partial))
-    frame = pd.DataFrame([claims.assess(claim, left) for claim in asked], columns=claims.COLUMNS)
+    results = load(read_run(folder), partial)
+    frame = pd.DataFrame([claims.assess(claim, results) for claim in asked], columns=claims.COLUMNS)
     made, other = claims.tables(frame), claims.others(published, asked)
     command = f"snakemake --cores all {folder / 'tables' / 'claims.md'}"
-    texts = {"claims.csv": frame.to_csv(index=False),
-             "claims.md": table.markdown("Claims", LEGENDS["claims"], [*made, other], command),
-             "claims.tex": table.latex("Claims", LEGENDS["claims"], made, command)}
-    write(out_of(folder, partial) / "tables", texts)
+    write(out_of(folder, partial) / "tables", {
+        "claims.csv": frame.to_csv(index=False),
+        "claims.md": table.markdown("Claims", LEGENDS["claims"], [*made, other], command),
+        "claims.tex": table.latex("Claims", LEGENDS["claims"], made, command)})
     print(f"claims: {claims.counts(frame['verdict'])}")
 
 
