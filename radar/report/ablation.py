@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from radar.report.compare import FALSE_POSITIVE_RATES, contrast, main_table
@@ -26,6 +27,7 @@ TABLE = [*PLACE, "metric", "mean", "ci_low", "ci_high", *DIFFERENCE, "n_seeds", 
 DIFFERENCES = ["what", "study", "dataset", "category", "metric", "series", "x", "variant", "other_series", "other_x",
                "other_variant", *DIFFERENCE, "n_seeds"]
 CURVE = ["study", "dataset", "category", "metric", "series"]
+SIDES = ("higher beyond chance", "within chance", "lower beyond chance", "literal reading", "not compared")
 COUNTS = [*CURVE, "better", "within", "worse", "best_x", *DIFFERENCE]
 
 
@@ -113,6 +115,14 @@ def contested(rows: pd.DataFrame, studies: dict[str, dict]) -> pd.DataFrame:
                  for study, metric in zip(rows["study"], rows["metric"], strict=True)]].dropna(subset="mean")
 
 
+def sides(rows: pd.DataFrame, literal: str) -> np.ndarray:
+    """Where every row lies beside the literal reading, by the interval of its difference: one of SIDES."""
+    low, high = rows["difference_low"], rows["difference_high"]
+    higher, within, lower, itself, unknown = SIDES
+    return np.select([rows["variant"] == literal, low > 0, high < 0, low.notna()], [itself, higher, lower, within],
+                     unknown)
+
+
 def comparisons(ablation: Ablation, rows: pd.DataFrame) -> pd.DataFrame:
     """Paired differences other than those to the literal reading, variant - other, with the columns DIFFERENCES.
 
@@ -149,9 +159,9 @@ def counts(ablation: Ablation, rows: pd.DataFrame, differences: pd.DataFrame) ->
     """
     rows = contested(rows, ablation.studies)
     curve = rows["study"].map(lambda name: ablation.studies[name]["kind"]) == "curve"
-    rows = rows.assign(series=rows["series"].where(curve, ""), better=rows["difference_low"] > 0,
-                       worse=rows["difference_high"] < 0)
-    rows["within"] = rows["difference_low"].notna() & ~rows["better"] & ~rows["worse"]
+    side = sides(rows, ablation.literal)
+    rows = rows.assign(series=rows["series"].where(curve, ""), **{
+        name: side == one for name, one in zip(("better", "within", "worse"), SIDES, strict=False)})
     found = rows.groupby(CURVE, sort=False)[["better", "within", "worse"]].sum().reset_index()
     best = differences[differences["what"] == "best"]
     points = best.drop_duplicates(CURVE)[[*CURVE, "other_x"]].rename(columns={"other_x": "best_x"})

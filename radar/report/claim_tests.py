@@ -95,16 +95,11 @@ def better(claim: Claim, test: Any, method: str, results: Results) -> Evidence:
 def faster(claim: Claim, test: Any, method: str, results: Results) -> Evidence:
     """The latency of the fastest rival over ours."""
     labels, ours = results.run.labels, _timed(claim, method, results)
-
-    def over(rival: str) -> Leads:
-        timed = _timings(results, rival)
-        return {("latency", rival): {pair: log_ratio(timed[pair], one) for pair, one in ours.items() if pair in timed}}
-
-    leads, doubts = _against(test.than, ours, over)
+    leads, doubts = _against(test.than, ours, lambda rival: {("latency", rival): {
+        pair: log_ratio(record, ours[pair]) for pair, record in _timings(results, ours, rival).items()}})
     ahead = {rival: overall(lead).value for (_, rival), lead in leads.items()}
     fastest = min(ahead, key=ahead.__getitem__)
-    timed = _timings(results, fastest)
-    theirs = {pair: timed[pair] for pair in ours}
+    theirs = _timings(results, ours, fastest)
     evaluations = max(record["nfe"] for record in theirs.values())
     batches = overall({pair: Estimate(math.log(one["images_per_s"] / theirs[pair]["images_per_s"]))
                        for pair, one in ours.items()}).value
@@ -242,19 +237,18 @@ def _images(results: Results, pairs: Sequence[Pair], method: str) -> str:
 # Timing
 
 
-def _timings(results: Results, method: str) -> dict[Pair, dict]:
-    """What was timed of a method."""
+def _timings(results: Results, pairs: Iterable[Pair], method: str) -> dict[Pair, dict]:
+    """What was timed of a method, on those of `pairs` where it was."""
     rows = results.timing[results.timing["method"] == method].to_dict("records")
-    return {(row["dataset"], row["category"]): row for row in rows}
+    timed = {(row["dataset"], row["category"]): row for row in rows}
+    return {pair: timed[pair] for pair in pairs if pair in timed}
 
 
 def _timed(claim: Claim, method: str, results: Results) -> dict[Pair, dict]:
     """The timings that the claim is tested on. Raises NotRun if there are none."""
-    pairs, timed = _tested_on(claim, method, results), _timings(results, method)
-    found = {pair: timed[pair] for pair in pairs if pair in timed}
-    if not found:
-        raise NotRun("timing", method=results.run.labels[method])
-    return found
+    if found := _timings(results, _tested_on(claim, method, results), method):
+        return found
+    raise NotRun("timing", method=results.run.labels[method])
 
 
 def log_ratio(theirs: Mapping, ours: Mapping) -> Estimate:
@@ -296,8 +290,7 @@ def _busy(records: Iterable[Mapping]) -> dict[str, str]:
 
 def _networks(results: Results, pairs: Iterable[Pair], method: str) -> dict:
     """How large the networks of a method are, and on what they were trained, as far as its timing tells."""
-    timed = _timings(results, method)
-    records = [timed[pair] for pair in pairs if pair in timed]
+    records = _timings(results, pairs, method).values()
     if not records or not all(record["training_images"] > 0 for record in records):
         return {}
     return {"parameters": span([record["parameters"] / 1e6 for record in records], rounded),
