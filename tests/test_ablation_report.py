@@ -13,12 +13,14 @@ from matplotlib.figure import Figure
 
 from radar.evaluation.bootstrap import paired_difference
 from radar.files import write_json
-from radar.report import ablation, ablation_figures, ablation_tables
+from radar.report import ablation, ablation_figures, ablation_tables, table
+from radar.report.load import read_run
 
 ROOT = Path(__file__).resolve().parent.parent
 LITERAL = "RADAR-1a2b3c4d"
 ENDS = ["difference", "difference_low", "difference_high"]
 BOTH = ["texture/gravel", "elpv/mono"]
+DESCRIPTION = {"run": "a", "config": {}, "changed": {}, "datasets": {}, "methods": {}, "networks": {}, "seeds": []}
 FAILED = "seed 0: no metrics.json; OutOfMemory: 50 % of C_1 (log: pixels.log)"
 RECORD = {"threshold": 1.0, "false_positive_rate": 0.05, "n_calibration": 24, "calibration_too_small": False,
           "n_test_normal": 30, "n_test_anomalous": 20, "n_test_unlabelled": 0, "by_defect": []}
@@ -168,6 +170,10 @@ def test_a_failed_variant_keeps_a_row_and_a_note(report):
     assert [title for title in report.tables if "contamination" in title] == ["The contamination: texture/gravel"]
 
 
+def bold(one: table.Table) -> set[str]:
+    return {row for row, cells in one.frame.T.items() if any(isinstance(cell, table.Bold) for cell in cells)}
+
+
 def test_what_differs_has_a_column_and_what_is_better_beyond_chance_stands_out(report):
     gravel, cells, rate = (report.tables[f"The {name}"] for name in (
         "readings: texture/gravel", "readings: elpv/mono", "contamination: texture/gravel"))
@@ -175,7 +181,7 @@ def test_what_differs_has_a_column_and_what_is_better_beyond_chance_stands_out(r
     columns = [(group, name) for group in ("", against) for name in ("image AUROC", "AUPRO")]
     assert [column for column in gravel.frame if column[0] in ("", against)] == columns
     assert [column for column in cells.frame if column[0] in ("", against)] == columns[::2]  # no masks
-    assert {row for row, _ in gravel.bold} == {"good"} and {row for row, _ in cells.bold} == {"good", "impossible"}
+    assert bold(gravel) == {"good"} and bold(cells) == {"good", "impossible"}
     assert list(rate.frame) == [("", "own decision F1 (forest)"), ("", "own false positive rate"),
                                 (against, "own decision F1 (forest)")]
 
@@ -223,8 +229,9 @@ def test_the_script_writes_everything_and_the_same_bytes_again(tmp_path, monkeyp
     from ablation_report import main
 
     run, outputs = Report(tmp_path, ["texture/gravel"]).run, []
+    write_json(run / "run.json", DESCRIPTION)
     for _ in range(2):
-        main(run, False)
+        main(read_run(run))
         outputs.append({str(path.relative_to(run)): path.read_bytes() for path in run.glob("[tf]*/*")})
     assert outputs[0] == outputs[1]
     assert set(outputs[0]) == {f"figures/ablation_{name}.{end}" for name in STUDIES for end in ("png", "pdf")} | {
@@ -235,6 +242,7 @@ def test_the_script_writes_everything_and_the_same_bytes_again(tmp_path, monkeyp
 
 
 def test_a_missing_plan_is_named_in_one_line(tmp_path):
+    write_json(tmp_path / "runs/a/run.json", DESCRIPTION)
     done = subprocess.run([sys.executable, ROOT / "workflow/scripts/ablation_report.py", "--run", tmp_path / "runs/a"],
                           capture_output=True, text=True)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1

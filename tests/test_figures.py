@@ -35,13 +35,10 @@ FAMILY_COLOURS = {"radar": "#0072B2", "invad": "#0072B2", "ddpm": "#D55E00", "pc
 
 def write_tables(folder: Path, partial: bool = False) -> None:
     """The CSV files of a run that figures read."""
-    results = load(read_run(folder), partial)
-    tables = {"main": compare.main_table(results), "results": results.frame(), "statistics": compare.by_seed(results),
-              "timing": compare.timing_table(results.timing), "defects": results.defects,
-              "ranks": compare.ranks(results)[0], "answers": compare.answers(results)}
-    out = folder / ("partial/tables" if partial else "tables")
+    run = read_run(folder, partial)
+    out = run.out / "tables"
     out.mkdir(parents=True, exist_ok=True)
-    for name, table in tables.items():
+    for name, table in compare.tables(load(run)).items():
         table.to_csv(out / f"{name}.csv", index=False)
 
 

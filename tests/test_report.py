@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from radar.commands.compare import compare_runs
 from radar.evaluation.statistics import clopper_pearson
-from radar.report import compare, format, runs, table, tables
+from radar.report import compare, format, table, tables
 from radar.report.load import Estimate, InputError, Results, Run, load, read_csv, read_run
 from tests.report_tree import write_run
 
@@ -51,7 +52,7 @@ def made(tmp_path_factory) -> Path:
     """A run with a hostile label, a changed setting, a warning of the data; compared and shown."""
     run = write_run(tmp_path_factory.mktemp("made"), ("printed/all", "elpv/mono", "visa/a", "visa/b"))
     methods = json.loads((run / "run.json").read_text())["methods"]
-    change(run / "run.json", changed={"training": {"images": 800}}, run="mine",
+    change(run / "run.json", changed={"training.images": 800}, run="mine",
            methods=methods | {"pca": methods["pca"] | {"label": HOSTILE}})
     change(run.parent.parent / "elpv/mono/check.json", warnings=["x"], summary="2 near-duplicates")
     for path in run.parent.parent.glob("elpv/mono/*/seed*/metrics.json"):
@@ -106,13 +107,13 @@ def test_a_mean_over_categories_takes_what_has_all_of_them_and_independent_draws
     one, other = (results({"x": {0: Estimate(value, value + NOISE), 1: Estimate(0.1)}, "y": {0: Estimate(0.5)}},
                           pair=("d", name)) for name, value in (("a", 0.2), ("b", 0.4)))
     del other.samples["d", "b"]["f1"]["x"][1], other.samples["d", "b"]["f1"]["y"]
-    means = compare.category_means(replace(
+    means = compare.with_means(replace(
         one, samples=one.samples | other.samples, records=pd.concat([one.records, other.records])))
-    assert list(means.samples) == [("d", "mean of 2")]
+    assert list(means.samples) == [("d", "mean of 2"), ("d", "a"), ("d", "b")]
     found = means.samples["d", "mean of 2"]["f1"]
     assert list(found["x"]) == [0] and not found["y"] and found["x"][0].value == pytest.approx(0.3)
     assert found["x"][0].draws.std() == pytest.approx(NOISE.std() / 2**0.5, rel=0.1)
-    assert means.records.query("method == 'x' and seed == 0")["n_test_normal"].item() == 40
+    assert means.records.query("category == 'mean of 2' and method == 'x' and seed == 0")["n_test_normal"].item() == 40
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1])
@@ -147,20 +148,29 @@ def test_the_tidy_frame_holds_every_number_once(made):
 
 @pytest.mark.parametrize("file, content, words", [
     ("printed/all/pca/seed1/metrics.json", '{"dataset": ', "is not readable JSON"),
-    ("printed/all/pca/seed1/metrics.json", "[]", "is no JSON object: delete it"),
-    ("printed/all/pca/seed1/metrics.json", "{}", "has no metrics, by_defect"),
+    ("printed/all/pca/seed1/metrics.json", "[]", "has no metrics: delete it"),
+    ("printed/all/pca/seed1/metrics.json", '{"metrics": {}}', "has no by_defect, threshold"),
     ("printed/all/pca/seed1/bootstrap.npz", "no zip", "is not readable NumPy"),
     ("runs/default/timing/elpv/mono.json", "{", "is not readable JSON"),
     ("runs/default/run.json", "{}", "has no run, config"),
-    ("printed/all/pca/seed1/metrics.json", None, "is missing: make it with snakemake --cores all"),
-    ("runs/default/timing/elpv/mono.json", None, "is missing: make it with snakemake --cores all"),
+    ("runs/default/run.json", None, "is missing: make it with snakemake --cores all"),
 ])
 def test_a_file_that_is_broken_or_missing_is_named_in_one_line_with_what_to_do(run, file, content, words):
     path = run.parent.parent / file
     path.unlink() if content is None else path.write_text(content)
-    done = script("compare", run, *["--partial"] * (content is not None))
+    done = script("compare", run, "--partial")
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr
     assert f"results/{file}" in done.stderr and words in done.stderr and "snakemake --cores all" in done.stderr
+
+
+@pytest.mark.parametrize("file, words", [
+    ("printed/all/pca/seed1/metrics.json", "printed/all pca, seed 1: no metrics.json, not started: make it with"),
+    ("runs/default/timing/elpv/mono.json", "elpv/mono radar, no timing, not started: make it with"),
+])
+def test_without_a_failure_nothing_may_be_missing(run, file, words):
+    (run.parent.parent / file).unlink()
+    done = script("compare", run)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and words in done.stderr
 
 
 def test_a_broken_table_and_unpaired_draws_are_one_line(run):
@@ -168,8 +178,8 @@ def test_a_broken_table_and_unpaired_draws_are_one_line(run):
     (run / "tables/main.csv").write_text("a,b\n1,2,3\n4,5,6,7\n")
     done = script("tables", run)
     assert done.returncode == 1 and "main.csv is not readable CSV" in done.stderr and done.stderr.count("\n") == 1
-    np.savez(run.parent.parent / "elpv/mono/pca/seed1/bootstrap.npz", f1=np.zeros(7))
-    with pytest.raises(InputError, match=r"pca/seed1/bootstrap.npz holds \(7,\) draws of f1, other methods 200"):
+    np.savez(run.parent.parent / "elpv/mono/pca/seed1/bootstrap.npz", **dict.fromkeys(compare.METRICS, np.zeros(7)))
+    with pytest.raises(InputError, match=r"seed1/bootstrap.npz holds \(7,\) draws of image_auroc, other methods 200"):
         load(read_run(run))
 
 
@@ -301,7 +311,7 @@ def test_two_runs_are_compared_on_the_same_images(tmp_path):
 
     first = write_run(tmp_path / "first", ["elpv/mono"], values=values(0))
     second = write_run(tmp_path / "second", ["elpv/mono", "printed/all"], ("pca", "ddpm"), values=values(0.1))
-    found = runs.compare_runs(read_run(first), read_run(second)).set_index(["method", "metric"])
+    found = compare_runs(read_run(first), read_run(second)).set_index(["method", "metric"])
     assert set(found["dataset"]) == {"elpv"} and set(found.index.get_level_values(0)) == {"pca", "ddpm"}
     row = found.loc["pca", "f1"]
     assert row[["difference", "ci_low", "ci_high"]].tolist() == pytest.approx([0.1, 0.1, 0.1])  # the same draws
@@ -313,11 +323,11 @@ def test_runs_of_other_rules_images_or_datasets_are_refused_with_the_reason(tmp_
     first, second = (write_run(tmp_path / name, ["elpv/mono"]) for name in ("first", "second"))
     other = write_run(tmp_path / "third", ["printed/all"])
     with pytest.raises(InputError, match="have no dataset in common: elpv/mono and printed/all"):
-        runs.compare_runs(read_run(first), read_run(other))
+        compare_runs(read_run(first), read_run(other))
     manifest = tmp_path / "second/results/elpv/mono/manifest.csv"
     manifest.write_text(manifest.read_text().replace("calibration", "train"))
     with pytest.raises(InputError, match="elpv/mono: the runs had other images or another split"):
-        runs.compare_runs(read_run(first), read_run(second))
+        compare_runs(read_run(first), read_run(second))
     change(second / "run.json", config={"seeds": [0, 1], "protocol": {"false_positive_rate": 0.01}})
     with pytest.raises(InputError, match="other rules: protocol.false_positive_rate is 0.05 and 0.01; make one"):
-        runs.compare_runs(read_run(first), read_run(second))
+        compare_runs(read_run(first), read_run(second))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from radar.report.compare import FALSE_POSITIVE_RATES, contrast, main_table
+from radar.report.compare import FALSE_POSITIVE_RATES, difference, main_table
 from radar.report.load import Results, Run, load, read_json
 
 VARIANT = ["dataset", "category", "variant"]
@@ -54,9 +54,9 @@ def read_ablation(run: Path) -> Ablation:
     places = pd.DataFrame(plan["variants"], columns=["study", "dataset", "series", "x", "variant"])
     asked = Run(run, "ablation", config={}, changed={}, datasets={name: {} for name in places["dataset"]}, networks={},
                 methods={name: {"folder": name} for name in places["variant"]}, seeds=plan["seeds"],
-                results=run.parent.parent / "ablation")
+                results=run.parent.parent / "ablation", partial=True)
     places[["dataset", "category"]] = places["dataset"].str.split("/", n=1, expand=True)
-    results = load(asked, partial=True, timed=False)
+    results = load(asked, timed=False)
     missing = results.missing.rename(columns={"method": "variant"}).merge(places[VARIANT].drop_duplicates())
     return Ablation(plan["studies"], places[PLACE].astype({"x": float}), results, plan["literal"],
                     missing.groupby(VARIANT, sort=False)["reason"].agg("; ".join).to_dict())
@@ -83,11 +83,9 @@ def table(ablation: Ablation) -> pd.DataFrame:
 
 
 def _difference(ablation: Ablation, row: Any, other: str) -> tuple[float, float, float, int]:
-    """The variant of a row of `table` minus another, both ends of the interval, and over how many seeds; NaN where they
-    share none."""
+    """Of the variant of a row of `table` to another, as compare.difference gives it."""
     samples = ablation.results.samples[row.dataset, row.category].get(row.metric, {})
-    found = contrast(samples.get(row.variant, {}), samples.get(other, {}))
-    return (found[0].value, *found[0].ends(), found[1]) if found else (math.nan, math.nan, math.nan, 0)
+    return difference(samples.get(row.variant, {}), samples.get(other, {}))
 
 
 def _costs(results: Results) -> pd.DataFrame:

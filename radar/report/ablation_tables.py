@@ -5,7 +5,7 @@ import pandas as pd
 from radar.report.ablation import Ablation, contested
 from radar.report.format import DASH, count, interval, plain, spread
 from radar.report.load import of
-from radar.report.table import Table, frame_of
+from radar.report.table import Bold, Table, frame_of
 from radar.report.tables import NAMES
 
 LEGEND = (
@@ -69,11 +69,12 @@ def _table(ablation: Ablation, key: tuple[str, str, str], rows: pd.DataFrame) ->
     parts = {("", named(name)): cells["value", name] for name in have}
     parts |= {(AGAINST, named(name)): cells["against", name] for name in have if name in set(contest["metric"])}
     frame = pd.DataFrame(parts).astype(object).rename_axis(index=f"series, {study['x']}" if study["x"] else "variant")
-    bold = {(row.label, (AGAINST, named(row.metric))) for row in contest.query("difference_low > 0").itertuples()}
+    for row in contest.query("difference_low > 0").itertuples():
+        frame.loc[row.label, (AGAINST, named(row.metric))] = Bold(row.against)
     missed = {label: ablation.missing[*pair, name] for label, name in variants["variant"].items()
               if (*pair, name) in ablation.missing}
     alone = ablation.literal not in set(of(results.records, pair)["method"])
     caption = [f"{count(one.n_test_normal + one.n_test_anomalous, 'test image')}, {one.n_test_anomalous} of them "
                f"anomalous; {count(len(results.run.seeds), 'training seed')}."
                for one in of(results.records, pair).head(1).itertuples()]
-    return Table(f"{study['title']}: {'/'.join(pair)}", frame, caption, [NO_LITERAL] * alone, bold, missed)
+    return Table(f"{study['title']}: {'/'.join(pair)}", frame, caption, [NO_LITERAL] * alone, missed)

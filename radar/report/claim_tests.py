@@ -218,7 +218,7 @@ def _leads(results: Results, pairs: Iterable[Pair], metrics: Sequence[str], ours
     found: dict[Pair, list[Any]] = {
         pair: [contrast(*(_seeds(results, pair, name, metric) for name in (ours, theirs))) for metric in metrics]
         for pair in pairs}
-    return {(metric, theirs): {pair: one[place][0] for pair, one in found.items() if all(one)}
+    return {(metric, theirs): {pair: one[place] for pair, one in found.items() if all(one)}
             for place, metric in enumerate(metrics)}
 
 

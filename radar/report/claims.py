@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
@@ -51,10 +52,8 @@ def smallest(parts: Iterable[Estimate], level: float = 0.95) -> Bounds:
     """
     parts = list(parts)
     value, tail = min(part.value for part in parts), (1 - level) / 2
-    if any(part.draws is None for part in parts):
-        return Bounds(value, math.nan, math.nan)
-    return Bounds(value, min(part.ends(level)[0] for part in parts),
-                  min(part.ends(1 - 2 * tail / len(parts))[1] for part in parts))
+    return Bounds(value, float(np.min([part.ends(level)[0] for part in parts])),  # NaN if one of them is
+                  float(np.min([part.ends(1 - 2 * tail / len(parts))[1] for part in parts])))
 
 
 def assess(claim: Claim, results: Results) -> dict:

@@ -5,9 +5,8 @@ interval of the mean over seeds, and two methods are compared by the interval of
 holds what another training would change, none is corrected for the number of comparisons. Nothing is formatted here.
 """
 
-import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import combinations, product
 
@@ -15,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from radar.evaluation import statistics
-from radar.report.load import KEY, Estimate, Pair, Results, Seeds
+from radar.report.load import KEY, Estimate, Pair, Results, Seeds, once
 
 METRICS = (
     "image_auroc", "image_ap", "image_f1_max_oracle",
@@ -31,24 +30,39 @@ SUMMED = {"n_calibration": "min", "calibration_too_small": "max", "false_positiv
           **dict.fromkeys(("n_test_normal", "n_test_anomalous", "n_test_unlabelled"), "sum"),
           **dict.fromkeys(("commit", "dirty", "scores_sha256"), "first")}
 FROM_CD = 5  # methods from which on ranks are compared by the critical difference; below, pair by pair
+BLOCK = ["dataset", "category", "metric"]
+
+
+def tables(results: Results) -> dict[str, pd.DataFrame]:
+    """The tables of a run by name."""
+    every, (of_ranks, comparisons) = with_means(results), ranks(results)
+    return {
+        "results": results.frame(), "main": main_table(every), "differences": differences(every),
+        # the single samples are in the files of the timing
+        "timing": results.timing.drop(columns=["latency_ms", "latency_round"], errors="ignore"),
+        "defects": results.defects, "records": every.records, "missing": results.missing,
+        "statistics": by_seed(results), "ranks": of_ranks, "comparisons": comparisons, "answers": answers(every),
+    }
 
 
 def over_seeds(samples: Iterable[Estimate]) -> Estimate:
     """The mean over seeds, draw by draw: they are paired. NaN without any."""
-    samples = list(samples)
-    draws = [one.draws for one in samples if one.draws is not None]
-    return Estimate(float(np.mean([one.value for one in samples])) if samples else math.nan,
-                    np.mean(draws, axis=0) if samples and len(draws) == len(samples) else None)
+    samples = list(samples) or [Estimate(math.nan)]
+    return Estimate(float(np.mean([one.value for one in samples])),
+                    np.mean(np.broadcast_arrays(*(one.draws for one in samples)), axis=0))
 
 
-def contrast(ours: Seeds, theirs: Seeds) -> tuple[Estimate, int] | None:
-    """ours - theirs over the seeds that both have, and how many these are; None without any."""
+def contrast(ours: Seeds, theirs: Seeds) -> Estimate | None:
+    """ours - theirs over the seeds that both have; None without any."""
     seeds = sorted(ours.keys() & theirs.keys())
-    if not seeds:
-        return None
     first, second = (over_seeds(side[seed] for seed in seeds) for side in (ours, theirs))
-    draws = None if first.draws is None or second.draws is None else first.draws - second.draws
-    return Estimate(first.value - second.value, draws), len(seeds)
+    return Estimate(first.value - second.value, first.draws - second.draws) if seeds else None
+
+
+def difference(ours: Seeds, theirs: Seeds) -> tuple[float, float, float, int]:
+    """ours - theirs, both ends of its 95 % interval, and over how many seeds; NaN where they share none."""
+    found = contrast(ours, theirs) or Estimate(math.nan)
+    return found.value, *found.ends(), len(ours.keys() & theirs.keys())
 
 
 def average(parts: Sequence[Estimate]) -> Estimate:
@@ -57,13 +71,11 @@ def average(parts: Sequence[Estimate]) -> Estimate:
     Their draws are independent; they come from one seed, and are shuffled by the part's place, so that equal numbers of
     images do not make them move together.
     """
-    value = float(np.mean([part.value for part in parts]))
-    draws = [part.draws for part in parts if part.draws is not None]
-    if len(draws) < len(parts) or len(parts) == 1:
-        return Estimate(value, draws[0] if draws and len(parts) == 1 else None)
-    size = min(map(len, draws))
-    return Estimate(value, np.mean([np.random.default_rng(place).permutation(one[:size])
-                                    for place, one in enumerate(draws)], axis=0))
+    if len(parts) == 1:
+        return parts[0]
+    size = min(part.draws.size for part in parts)
+    draws = [np.random.default_rng(place).permutation(part.draws[:size]) for place, part in enumerate(parts)]
+    return Estimate(float(np.mean([part.value for part in parts])), np.mean(draws, axis=0))
 
 
 def by_dataset(pairs: Iterable[Pair]) -> dict[str, list[Pair]]:
@@ -75,13 +87,12 @@ def by_dataset(pairs: Iterable[Pair]) -> dict[str, list[Pair]]:
             for dataset, group in groups.items()}
 
 
-def category_means(results: Results) -> Results:
-    """Every dataset of several categories as one, "mean of N": each metric's mean over them; the others are left out.
+def with_means(results: Results) -> Results:
+    """The results, and before them every dataset of several categories as one, "mean of N": each metric's mean.
 
     Only of methods and seeds that have all the categories.
     """
-    samples: dict[Pair, dict[str, dict[str, Seeds]]] = {}
-    records = [results.records[:0]]
+    samples, records = {}, []
     for pairs in by_dataset(results.samples).values():
         if len(pairs) < 2:
             continue
@@ -93,43 +104,34 @@ def category_means(results: Results) -> Results:
         ours = results.records[results.records["dataset"] == mean[0]]
         records.append(ours.groupby(["dataset", "method", "seed"], sort=False).agg(SUMMED).reset_index().assign(
             category=mean[1]))
-    return replace(results, samples=samples, records=pd.concat(records)[results.records.columns])
+    return replace(results, samples=samples | results.samples,
+                   records=pd.concat([*records, results.records])[results.records.columns])
 
 
 # Accuracy
 
 
 def main_table(results: Results) -> pd.DataFrame:
-    """dataset, category, method, metric, mean, ci_low, ci_high, n_seeds; means over categories first.
+    """dataset, category, method, metric, mean, ci_low, ci_high, n_seeds.
 
-    mean: over seeds. ci_low, ci_high: 95 % percentiles of the draws of that mean; of a false-positive rate the exact
-    binomial interval, see `rate_interval`. What applies to no seed keeps its row, with an empty mean and n_seeds 0.
+    mean: over seeds. ci_low, ci_high: 95 % percentiles of the draws of that mean. Of a false-positive rate, which a
+    bootstrap would call certain at 0, the exact binomial interval: the mean number of false alarms as that of one test
+    of the normal images, since seeds that judge the same images are no further ones. What applies to no seed keeps its
+    row, with an empty mean and n_seeds 0.
     """
-    rows = []
-    for part in (category_means(results), results):
-        normal = part.records.set_index([*KEY, "seed"])["n_test_normal"]
-        for pair, metrics in part.samples.items():
-            methods = dict.fromkeys(name for methods in metrics.values() for name in methods)
-            order = [*(name for name in METRICS if name in metrics), *(name for name in metrics if name not in METRICS)]
-            for method, metric in product(methods, order):
-                if (seeds := metrics[metric].get(method)) is None:
-                    continue
-                found = over_seeds(seeds.values())
-                ends = found.ends()
-                if metric in FALSE_POSITIVE_RATES and seeds:
-                    ends = rate_interval(found.value, min(int(normal[(*pair, method, seed)]) for seed in seeds))
-                rows.append((*pair, method, metric, found.value, *ends, len(seeds)))
-    return pd.DataFrame(rows, columns=[*KEY, "metric", "mean", "ci_low", "ci_high", "n_seeds"]).astype(
-        dict.fromkeys(("mean", "ci_low", "ci_high"), float))
-
-
-def rate_interval(rate: float, n: int) -> tuple[float, float]:
-    """The exact binomial interval of a rate of n normal test images, mean over seeds; (NaN, NaN) without any.
-
-    Seeds judge the same images, so that they are no further ones: the mean number of false alarms is taken as that of
-    one test of so many images. A bootstrap would call a rate of 0 certain.
-    """
-    return statistics.clopper_pearson(rate * n, n) if n else (math.nan, math.nan)
+    rows, normal = [], results.records.set_index([*KEY, "seed"])["n_test_normal"]
+    for pair, metrics in results.samples.items():
+        names = dict.fromkeys(name for methods in metrics.values() for name in methods)
+        for method, metric in product(names, dict.fromkeys([*METRICS, *metrics])):
+            if (seeds := metrics.get(metric, {}).get(method)) is None:
+                continue
+            found = over_seeds(seeds.values())
+            ends = found.ends()
+            if metric in FALSE_POSITIVE_RATES and seeds:
+                n = min(normal[(*pair, method, seed)] for seed in seeds)
+                ends = statistics.clopper_pearson(found.value * n, n)
+            rows.append((*pair, method, metric, found.value, *ends, len(seeds)))
+    return pd.DataFrame(rows, columns=[*KEY, "metric", "mean", "ci_low", "ci_high", "n_seeds"])
 
 
 def differences(results: Results) -> pd.DataFrame:
@@ -138,32 +140,21 @@ def differences(results: Results) -> pd.DataFrame:
     difference: mean of method minus mean of other over the seeds that both have, with its paired 95 % interval. It is
     significant where 0 lies outside; nothing is corrected for the number of pairs.
     """
-    rows = []
-    for part in (category_means(results), results):
-        for pair, metrics in part.samples.items():
-            for metric, methods in metrics.items():
-                for method, other in combinations([name for name, seeds in methods.items() if seeds], 2):
-                    if found := contrast(methods[method], methods[other]):
-                        rows.append((*pair, metric, method, other, found[0].value, *found[0].ends(), found[1]))
-    return pd.DataFrame(rows, columns=["dataset", "category", "metric", "method", "other", "difference", "ci_low",
-                                       "ci_high", "n_seeds"])
+    rows = [(*pair, metric, method, other, *difference(methods[method], methods[other]))
+            for pair, metrics in results.samples.items() for metric, methods in metrics.items()
+            for method, other in combinations(methods, 2) if methods[method].keys() & methods[other].keys()]
+    return pd.DataFrame(rows, columns=[*BLOCK, "method", "other", "difference", "ci_low", "ci_high", "n_seeds"])
 
 
 def winners(main: pd.DataFrame, pairs: pd.DataFrame) -> set[tuple[str, str, str, str]]:
-    """(dataset, category, metric, method) of the best whose difference to every other method with a value is above 0
-    beyond chance; none of false-positive rates, nor of a method alone. main, pairs: of main_table and differences."""
-    found = set()
-    both = pd.concat([pairs, pairs.rename(columns={"method": "other", "other": "method"}).assign(
-        ci_low=-pairs["ci_high"])])
-    lowest = both.groupby(["dataset", "category", "metric", "method"])["ci_low"].agg(["min", "count", "size"])
-    known = main[~main["metric"].isin(FALSE_POSITIVE_RATES)].dropna(subset="mean")
-    for (dataset, category, metric), group in known.groupby(["dataset", "category", "metric"], sort=False):
-        best = (dataset, category, metric, group.loc[group["mean"].idxmax(), "method"])
-        if len(group) > 1 and best in lowest.index:
-            row = lowest.loc[best]
-            if row["count"] == row["size"] == len(group) - 1 and row["min"] > 0:
-                found.add(best)
-    return found
+    """(dataset, category, metric, method) of what is better than every other method with a value beyond chance.
+
+    None of false-positive rates, nor of a method alone. main, pairs: of main_table and differences.
+    """
+    others = main[~main["metric"].isin(FALSE_POSITIVE_RATES)].dropna(subset="mean").groupby(BLOCK).size() - 1
+    mirrored = pairs.assign(method=pairs["other"], ci_low=-pairs["ci_high"])
+    beaten = pd.concat([pairs, mirrored]).query("ci_low > 0").groupby([*BLOCK, "method"]).size()
+    return {key for key, count in beaten.items() if count == others.get(key[:3])}
 
 
 # Seeds and datasets
@@ -178,17 +169,14 @@ def by_seed(results: Results) -> pd.DataFrame:
     """
     rows = []
     for pair, metrics in results.samples.items():
-        for metric, methods in metrics.items():
-            for method, seeds in methods.items():
-                values = [one.value for one in seeds.values()]
-                draws = [one.draws for one in seeds.values() if one.draws is not None]
-                if not values:
-                    continue
-                found = (statistics.variance(values, draws) if len(draws) == len(values)
-                         else statistics.Variance(math.nan, math.nan))
-                deviations = np.sqrt(np.maximum([found.test, found.seed], 0))
-                rows.append((*pair, method, metric, float(np.mean(values)), *statistics.t_interval(values), len(values),
-                             *deviations, 1 - found.seed_share(), found.seed_share()))
+        for metric, method in ((metric, method) for metric, methods in metrics.items() for method in methods):
+            seeds = metrics[metric][method].values()
+            if not seeds:
+                continue
+            values = [one.value for one in seeds]
+            found = statistics.variance(values, [one.draws for one in seeds])
+            rows.append((*pair, method, metric, float(np.mean(values)), *statistics.t_interval(values), len(values),
+                         *np.sqrt(np.maximum([found.test, found.seed], 0)), 1 - found.seed_share(), found.seed_share()))
     return pd.DataFrame(rows, columns=[*KEY, "metric", "mean", "t_low", "t_high", "n_seeds", "sd_test", "sd_seed",
                                        "share_test", "share_seed"])
 
@@ -204,8 +192,8 @@ def ranks(results: Results) -> tuple[pd.DataFrame, pd.DataFrame]:
     for metric in RANKED:
         blocks = [methods for metrics in results.samples.values()
                   if all((methods := metrics.get(metric, {})).get(name) for name in names)]
-        values = np.array([[over_seeds(one[name].values()).value for name in names] for one in blocks], float)
-        if not len(values) or len(names) < 2:
+        values = np.array([[over_seeds(one[name].values()).value for name in names] for one in blocks])
+        if not blocks or len(names) < 2:
             continue
         statistic, p = statistics.friedman(values)
         distance = (statistics.critical_difference(len(names), len(values))
@@ -222,29 +210,15 @@ def ranks(results: Results) -> tuple[pd.DataFrame, pd.DataFrame]:
                                             "p_holm"]))
 
 
-# Timing
-
-
-def timing_table(timing: pd.DataFrame) -> pd.DataFrame:
-    """A row per timed method, as timing.json has it, without the single samples; images_per_s_by_batch as JSON."""
-    table = timing.drop(columns=[name for name in ("latency_ms", "latency_round") if name in timing])
-    for name in [one for one in ("images_per_s_by_batch", "image_shape") if one in table]:
-        table[name] = table[name].map(json.dumps)
-    first = [*KEY, "device", "device_name", "threads"]
-    return table[[*(name for name in first if name in table), *(name for name in table if name not in first)]]
+# The answer
 
 
 def latency(timing: pd.DataFrame, pair: Pair, method: str) -> float:
     """Median latency [ms] on a dataset, the geometric mean over its categories for "mean of N"; NaN if not timed."""
     rows = timing[(timing["dataset"] == pair[0]) & (timing["method"] == method)]
-    if not pair[1].startswith("mean of "):
+    if pair[1] != f"mean of {len(rows)}":
         rows = rows[rows["category"] == pair[1]]
-    elif f"mean of {len(rows)}" != pair[1]:
-        return math.nan
-    return math.exp(np.log(rows["latency_ms_median"].astype(float)).mean()) if len(rows) else math.nan
-
-
-# The answer
+    return math.exp(np.log(rows["latency_ms_median"].astype(float)).mean())
 
 
 QUESTIONS = {  # ours against theirs: families of methods, or the literal reading against all others
@@ -254,38 +228,28 @@ QUESTIONS = {  # ours against theirs: families of methods, or the literal readin
 }
 
 
-def units(results: Results) -> Results:
-    """Every dataset once: by the mean over its categories where it has several of them."""
-    means = category_means(results)
-    averaged = {pair[0] for pair in means.samples}
-    return replace(results, records=pd.concat([means.records, results.records]), samples=means.samples | {
-        pair: metrics for pair, metrics in results.samples.items() if pair[0] not in averaged})
-
-
 def answers(results: Results) -> pd.DataFrame:
     """What skipping the reconstruction buys: question, dataset, category, ours, theirs, difference, ci_low, ci_high,
     latency_ratio, n_test, n_seeds.
 
     Of each family the method with the best image AUROC of the dataset, both picked on its test images; RADAR as its
-    paper has it against the best of all others. latency_ratio: ours over theirs, NaN where one was not timed.
+    paper has it against the best of all others. latency_ratio: ours over theirs, NaN where one was not timed. Of a
+    dataset with a mean over its categories, see with_means, only of that.
     """
-    def best(methods: Mapping[str, Seeds]) -> str | None:
-        return max(methods, key=lambda name: over_seeds(methods[name].values()).value, default=None)
-
-    families, once = {name: method.get("family") for name, method in results.run.methods.items()}, units(results)
-    images = once.records[["n_test_normal", "n_test_anomalous"]].sum(axis=1)
-    tested = images.groupby([once.records["dataset"], once.records["category"]]).max()
+    families, records = {name: method.get("family") for name, method in results.run.methods.items()}, results.records
+    images = (records["n_test_normal"] + records["n_test_anomalous"]).groupby([
+        records["dataset"], records["category"]]).max()
     rows = []
-    for pair, metrics in once.samples.items():
-        methods = {name: seeds for name, seeds in metrics.get(ANSWERED, {}).items() if seeds}
+    for pair in once(results.samples):
+        methods = {name: seeds for name, seeds in results.samples[pair].get(ANSWERED, {}).items() if seeds}
+        best = sorted(methods, key=lambda name: over_seeds(methods[name].values()).value, reverse=True)
         for question, (first, second) in QUESTIONS.items():
-            ours = best({name: one for name, one in methods.items() if first in (families[name], name)})
-            theirs = best({name: one for name, one in methods.items()
-                           if (families[name] == second if second else name != first)})
-            if ours and theirs and (found := contrast(methods[ours], methods[theirs])):
+            ours = next((name for name in best if first in (families[name], name)), None)
+            theirs = next((name for name in best if (families[name] == second if second else name != first)), None)
+            if ours and theirs and methods[ours].keys() & methods[theirs].keys():
+                *found, n_seeds = difference(methods[ours], methods[theirs])
                 ratio = latency(results.timing, pair, ours) / latency(results.timing, pair, theirs)
-                rows.append((question, *pair, ours, theirs, found[0].value, *found[0].ends(), ratio, int(tested[pair]),
-                             found[1]))
+                rows.append((question, *pair, ours, theirs, *found, ratio, int(images[pair]), n_seeds))
     return pd.DataFrame(rows, columns=["question", "dataset", "category", "ours", "theirs", "difference", "ci_low",
                                        "ci_high", "latency_ratio", "n_test", "n_seeds"])
 

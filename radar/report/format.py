@@ -2,15 +2,11 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 DASH = "–"
 Number = Any  # a number; None or NaN: there is none
-
-
-def _no_zero(text: str) -> str:
-    return re.sub(r"^([+-]?)0\.", r"\1.", text)
 
 
 def missing(value: Number) -> bool:
@@ -18,32 +14,29 @@ def missing(value: Number) -> bool:
     return value is None or math.isnan(value)
 
 
-def share(value: Number) -> str:
-    """A number of 0 to 1, three decimals without the leading zero: .873, 1.000."""
-    return DASH if missing(value) else _no_zero(f"{value:.3f}")
+def _writer(write: Callable[[Number], str]) -> Callable[[Number], str]:
+    """`write` with a minus sign, and a dash where there is no number."""
+    return lambda value: DASH if missing(value) else re.sub("^-", "−", write(value))
 
 
-def signed(value: Number) -> str:
-    """A difference, three decimals with a sign: +.031, −.120; 0 itself has none."""
-    return DASH if missing(value) else ".000" if value == 0 else _no_zero(f"{value:+.3f}").replace("-", "−")
+def _no_zero(text: str) -> str:
+    return re.sub(r"^([+-]?)0\.", r"\1.", text)
 
 
-def rounded(value: Number) -> str:
-    """Three significant digits, never in exponential notation: 0.0123, 41.2, 12300."""
-    if missing(value):
-        return DASH
+def _rounded(value: Number) -> str:
     value = float(f"{value:.2e}")
-    return "0" if value == 0 else f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}".replace("-", "−")
+    return "0" if value == 0 else f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
 
 
-def plain(value: Number) -> str:
-    """A number without needless digits: 0.05, 1, 25, 153600."""
-    return DASH if missing(value) else f"{value:.10g}"
-
-
-def percent(value: Number) -> str:
-    """A rate: 5 %, 12.5 %."""
-    return DASH if missing(value) else f"{100 * value:.3g} %"
+plain = _writer("{:.10g}".format)    # without needless digits: 0.05, 1, 25, 153600
+rounded = _writer(_rounded)          # three significant digits, never in exponential notation: 0.0123, 41.2, 12300
+tenths = _writer("{:.1f}".format)    # 93.4
+points = _writer("{:+.1f}".format)   # a difference in hundredths, or in percent: +1.5, −0.3
+p_value = _writer("{:.2g}".format)   # 0.012, 3e-08
+percent = _writer(lambda value: f"{100 * value:.3g} %")        # a rate: 5 %, 12.5 %
+share = _writer(lambda value: _no_zero(f"{value:.3f}"))        # of 0 to 1, without the leading zero: .873, 1.000
+# a difference of those: +.031, −.120; 0 itself has no sign
+signed = _writer(lambda value: _no_zero(f"{value:+.3f}") if value else ".000")
 
 
 def spread(value: Number, low: Number, high: Number, write=share) -> str:
@@ -65,18 +58,3 @@ def span(values: Iterable[float], write=plain) -> str:
 def count(number: int, noun: str) -> str:
     """1 seed, 2 seeds."""
     return f"{number} {noun}{'s' * (number != 1)}"
-
-
-def p_value(value: Number) -> str:
-    """Two significant digits: 0.012, 3e-08."""
-    return DASH if missing(value) else f"{value:.2g}"
-
-
-def points(value: Number) -> str:
-    """A difference in hundredths, or in percent, with a sign: +1.5, −0.3."""
-    return DASH if missing(value) else f"{value:+.1f}".replace("-", "−")
-
-
-def tenths(value: Number) -> str:
-    """One decimal: 93.4."""
-    return DASH if missing(value) else f"{value:.1f}".replace("-", "−")

@@ -53,7 +53,7 @@ def page(folder: Path, partial: bool = False) -> str:
     environment.globals |= {"format": format, "slug": slug, "html": shown, "legends": tables.LEGENDS}
     return environment.get_template("report.html").render(
         run=run, partial=partial, missing=list(missing.agg(list).reset_index().itertuples()),
-        answers=questions(read_csv(answers)), changed=dict(tables.flat(run.changed)),
+        answers=questions(read_csv(answers)), changed=run.changed,
         claims=read_csv(claims, **TEXTS).to_dict("records") if claims.is_file() or not partial else [],
         figures=figures(made / "figures"),
         compact=tables.compact_table(numbers), main={table.title: table for table in tables.main_tables(numbers)},

@@ -14,26 +14,29 @@ WIDE = 9        # columns from which on a LaTeX table lies on its side
 TEXT = 36       # characters from which on a LaTeX column breaks its lines
 FLOATS = 15     # tables; LaTeX gives up where too many of them wait for a page
 FULL = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"  # never wider than the page
-LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-         "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-         "|": r"\textbar{}", "[": "{[}", "]": "{]}", "*": "{*}", "`": "{`}", '"': "''", "–": "--", "—": "---",
-         "…": r"\ldots{}", "±": r"$\pm$", "×": r"$\times$", "≤": r"$\le$", "≥": r"$\ge$", "−": "$-$", "→": r"$\to$",
-         "μ": r"$\mu$", "µ": r"$\mu$", "°": r"$^\circ$"}
+LATEX = str.maketrans({
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", "[": "{[}", "]": "{]}", "*": "{*}", "`": "{`}", '"': "''", "–": "--", "—": "---",
+    "…": r"\ldots{}", "±": r"$\pm$", "×": r"$\times$", "≤": r"$\le$", "≥": r"$\ge$", "−": "$-$", "→": r"$\to$",
+    "μ": r"$\mu$", "µ": r"$\mu$", "°": r"$^\circ$", "\0": "{}"})
+
+
+class Bold(str):
+    """The text of a cell that stands out."""
 
 
 @dataclass
 class Table:
     """One table of text. frame: a row per method (index; its name heads them), columns (group, label), cells written.
 
-    bold: (row label, column) of cells that stand out. caption: sentences. warnings: sentences that stand out. notes:
-    footnotes, one per row label.
+    caption: sentences. warnings: sentences that stand out. notes: footnotes, one per row label.
     """
 
     title: str
     frame: pd.DataFrame
     caption: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    bold: set[tuple[str, tuple[str, str]]] = field(default_factory=set)
     notes: dict[str, str] = field(default_factory=dict)
 
 
@@ -48,18 +51,15 @@ def markdown(heading: str, legend: Sequence[str], tables: Iterable[Table], comma
     """GitHub's Markdown: legend and the command that makes it again, then a heading, caption and table each."""
     parts = [f"# {heading}", f"Made by `{command}`.", "\n".join(f"- {_markdown_text(line)}" for line in legend)]
     for table in tables:
+        numbers = {label: f" [{number}]" for number, label in enumerate(table.notes, 1)}
         shown = table.frame.map(_markdown_text)
-        for row, column in table.bold:
-            shown.loc[row, column] = f"**{shown.loc[row, column]}**"
         shown.columns = [_markdown_text(" ".join(filter(None, column))) for column in shown.columns]
-        numbers = {label: number for number, label in enumerate(table.notes, 1)}
-        shown.index = pd.Index([_markdown_text(label) + (f" [{numbers[label]}]" if label in numbers else "")
-                                for label in shown.index], name=shown.index.name)
+        shown.index = shown.index.map(lambda label, marks=numbers: _markdown_text(label) + marks.get(label, ""))
         parts += [f"## {_markdown_text(table.title)}", " ".join(map(_markdown_text, table.caption)),
-                  *(f"**{_markdown_text(line)}**" for line in table.warnings),
+                  *(_markdown_text(Bold(line)) for line in table.warnings),
                   re.sub(r":-+", ":---", re.sub(r" +(?=\|)", " ", shown.to_markdown(disable_numparse=True))),
-                  *(f"[{numbers[label]}] {_markdown_text(note)}" for label, note in table.notes.items())]
-    return "\n\n".join(part for part in parts if part) + "\n"
+                  *(f"{numbers[label].strip()} {_markdown_text(note)}" for label, note in table.notes.items())]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def latex(heading: str, legend: Sequence[str], tables: Iterable[Table], command: str) -> str:
@@ -83,7 +83,7 @@ def _tabular(table: Table) -> list[str]:
     """The lines of the tabular: group names over their rules, labels, rows; columns of long text break their lines."""
     frame = table.frame
     columns = [[frame.index.name, *frame.index], *([column[1], *frame[column]] for column in frame.columns)]
-    broken = [max(map(len, map(str, column))) > TEXT for column in columns]
+    broken = [max(map(len, column)) > TEXT for column in columns]
     paragraph = rf">{{\raggedright\arraybackslash}}p{{{0.8 / max(sum(broken), 2):.2f}\linewidth}}"
     lines = _styled(table, _latex_cell).hide(axis="index", names=True).to_latex(
         hrules=True, convert_css=True, multicol_align="c",
@@ -103,18 +103,15 @@ def html(table: Table, identity: str) -> str:
 
 def _styled(table: Table, write: Callable[[str], str]) -> Styler:
     """The frame with its bold cells, each text written by `write`."""
-    marks = pd.DataFrame("", index=table.frame.index, columns=table.frame.columns)
-    for row, column in table.bold:
-        marks.loc[row, column] = "font-weight: bold;"
-    frame = table.frame.rename_axis(index=write(table.frame.index.name))
-    styler = frame.style.apply(lambda _: marks, axis=None).format(write)
+    styler = table.frame.rename_axis(index=write(table.frame.index.name)).style.format(write)
+    styler = styler.map(lambda cell: "font-weight: bold;" * isinstance(cell, Bold))
     return styler.format_index(write, axis=0).format_index(write, axis=1)
 
 
 def _markdown_text(text: str) -> str:
     """Text on one line that GitHub shows as it reads."""
-    text = " ".join(str(text).split())
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+    line = " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+    return f"**{line}**" if isinstance(text, Bold) else line
 
 
 def _latex_cell(text: str) -> str:
@@ -124,13 +121,10 @@ def _latex_cell(text: str) -> str:
 
 def _latex_text(text: str) -> str:
     """Text on one line that LaTeX sets as it reads; letters that it does not know become ASCII or their number."""
-    def one(letter: str) -> str:
-        if letter in LATEX:
-            return LATEX[letter]
-        if letter.isascii() or "À" <= letter <= "ÿ" and letter not in "÷ÐÞðþ":
+    def known(letter: str) -> str:
+        if letter.isascii() or ord(letter) in LATEX or "À" <= letter <= "ÿ" and letter not in "÷ÐÞðþ":
             return letter
-        plain = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
-        return "".join(LATEX.get(character, character) for character in plain) or f"U+{ord(letter):04X}"
+        return unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode() or f"U+{ord(letter):04X}"
 
-    text = re.sub("-(?=-)", "-\0", unicodedata.normalize("NFC", " ".join(str(text).split())))
-    return "".join(map(one, text)).replace("\0", "{}")  # two hyphens would become a dash
+    text = unicodedata.normalize("NFC", " ".join(text.split()))
+    return re.sub("-(?=-)", "-\0", "".join(map(known, text))).translate(LATEX)  # two hyphens would become a dash

@@ -1,18 +1,18 @@
 """Write the tables (CSV, Markdown, LaTeX) and figures (PNG, PDF) of the ablation study into a run's folder."""
 
 import sys
-from pathlib import Path
 
 from radar.report import ablation, ablation_figures, ablation_tables
 from radar.report.drawing import save
-from radar.report.step import out_of, step, write
+from radar.report.load import Run
+from radar.report.step import step, write
 from radar.report.table import latex, markdown
 
 COMMAND = "snakemake --cores all ablation"
 
 
-def main(run: Path, partial: bool) -> None:
-    study, out = ablation.read_ablation(run), out_of(run, partial)
+def main(run: Run) -> None:
+    study, out = ablation.read_ablation(run.folder), run.out
     rows = ablation.table(study)
     differences = ablation.comparisons(study, rows)
     counts = ablation.counts(study, rows, differences)
