@@ -514,7 +514,8 @@ def test_a_folder_gets_metrics_and_draws_of_what_lies_in_it(tmp_path):
     case = Case(folder)
     case.scores.to_csv(folder / "scores.csv", index=False)
     case.manifest.to_csv(tmp_path / "manifest.csv", index=False)
-    evaluate_folder(folder, "PCA", tmp_path / "manifest.csv", folder, SETTINGS | {"calibration_fraction": 0.2}, mark="x")
+    protocol = SETTINGS | {"calibration_fraction": 0.2}
+    evaluate_folder(folder, "PCA", tmp_path / "manifest.csv", folder, protocol, mark="x")
     written, (record, samples) = json.loads((folder / "metrics.json").read_text()), case.evaluate()
     assert written.items() >= (record | {"dataset": "data", "category": "all", "method": "PCA", "seed": 3, "mark": "x"}
                                ).items()

@@ -15,17 +15,16 @@ from radar.data import UNKNOWN
 from radar.data.manifest import hold_out_calibration, read
 from radar.evaluation.bootstrap import resample_weights
 from radar.evaluation.calibration import conformal_threshold, too_few
-from radar.evaluation.metrics import Array, PixelHistograms, decision_metrics, image_metrics, pixel_metrics
+from radar.evaluation.metrics import PixelHistograms, decision_metrics, image_metrics, pixel_metrics
 from radar.files import atomic, provenance, write_json
 from radar.images.map_archive import read_maps
 
 
 def evaluate_folder(folder: Path, name: str, manifest: Path, data: Path, protocol: dict, **marks) -> None:
-    """Evaluate scores.csv and maps.npz of results/<dataset>/<category>/<method>/seed<k>: writes bootstrap.npz and, last,
-    metrics.json.
+    """Write bootstrap.npz and, last, metrics.json beside scores.csv and maps.npz.
 
-    name: what the method is called. data: folder of the dataset. protocol: of the configuration. marks: further fields
-    of metrics.json. Raises ValueError, OSError or DatasetError, in one line.
+    folder: results/<dataset>/<category>/<method>/seed<k>. name: what the method is called. data: folder of the dataset.
+    protocol: of the configuration. marks: further fields of metrics.json. Raises ValueError, OSError or DatasetError.
     """
     dataset, category, _, run = folder.parts[-4:]
     scores, maps, seed = folder / "scores.csv", folder / "maps.npz", int(run.removeprefix("seed"))
@@ -38,8 +37,7 @@ def evaluate_folder(folder: Path, name: str, manifest: Path, data: Path, protoco
         "provenance": provenance(protocol, scores=scores, maps=maps, manifest=manifest)})
 
 
-def evaluate(scores: pd.DataFrame, maps: Path, manifest: pd.DataFrame, data: Path,
-             protocol: dict) -> tuple[dict, dict[str, Array]]:
+def evaluate(scores: pd.DataFrame, maps: Path, manifest: pd.DataFrame, data: Path, protocol: dict) -> tuple[dict, dict]:
     """The metrics of one trained method on one dataset, and their bootstrap samples.
 
     scores: columns path, split (calibration or test), score, own_decision (0 or 1; NaN throughout if the method does
@@ -132,5 +130,5 @@ def _read_mask(path: Path, shape: tuple[int, int], mask_from: int) -> NDArray[np
 
 def _by_defect(anomalous: pd.DataFrame) -> list[dict]:
     groups = anomalous.groupby(["defect", "severity"], dropna=False)["detected"].agg(["size", "sum"])
-    return [{"defect": defect, "severity": None if pd.isna(level) else float(level), "n": int(n), "detected": int(found)}
-            for (defect, level), n, found in groups.itertuples()]
+    return [{"defect": defect, "severity": None if pd.isna(level) else float(level), "n": int(n),
+             "detected": int(found)} for (defect, level), n, found in groups.itertuples()]

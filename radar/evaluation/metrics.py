@@ -187,7 +187,7 @@ class PixelHistograms:
                            np.bincount(ranks[mask], 1 / np.bincount(inside)[inside], minlength=RANKS)])
         self._total += counts
         self._regions.append(n_regions)
-        self._entries += np.count_nonzero(counts[:2].any(0))
+        self._entries += int(counts[:2].any(0).sum())
         image = csr_array(counts)
         self._images.append(image if self.bins is None else image @ self.bins)
         if self.bins is None and self._entries > self.exact:
