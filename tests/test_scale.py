@@ -25,7 +25,7 @@ from radar.devices import claim
 from radar.evaluation.bootstrap import resample_weights
 from radar.evaluation.metrics import PIXEL_METRICS, PixelHistograms, pixel_metrics
 from radar.files import ROOT
-from radar.images.kept import Kept
+from radar.images.image_set import Kept
 from radar.images.map_archive import MapWriter, read_maps, read_scale
 from radar.method.detector import build
 from radar.method.moments import Moments, ledoit_wolf

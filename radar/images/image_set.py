@@ -1,19 +1,36 @@
 """Photographs as tensors: read lazily, uint8 [C, H, W], grey or colour, each at its own size."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from radar.images.kept import Kept
 from radar.images.photos import channels_of, read_image
 
 
 def to_unit(images: Tensor) -> Tensor:
     """uint8 in 0..255 to float32 in [-1, 1]."""
     return images.float() / 127.5 - 1
+
+
+class Kept(Sequence[Tensor]):
+    """Item i is make(i), kept until `room` bytes are used, then made anew each time: memory does not grow."""
+
+    def __init__(self, make: Callable[[int], Tensor], length: int, room: int):
+        self.make, self.room, self.places, self.values = make, room, range(length), dict[int, Tensor]()
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index):
+        index = self.places[index]
+        value = self.values[index] if index in self.values else self.make(index)
+        if index not in self.values and value.nbytes <= self.room:
+            self.room -= value.nbytes
+            self.values[index] = value
+        return value
 
 
 class ImageSet(Sequence):
