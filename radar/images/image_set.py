@@ -1,6 +1,7 @@
 """Photographs as tensors: read lazily, uint8 [C, H, W], grey or colour, each at its own size."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby, islice
 from pathlib import Path
 
 import numpy as np
@@ -62,15 +63,10 @@ class ImageSet(Sequence):
 
         which: the indices of some; None = all.
         """
-        batch: list[Tensor] = []
-        for index in range(len(self)) if which is None else which:
-            image = self.uint8(index)
-            if batch and (len(batch) == size or batch[0].shape != image.shape):
+        chosen = range(len(self)) if which is None else which
+        for _, alike in groupby(map(self.uint8, chosen), lambda image: image.shape):
+            while batch := list(islice(alike, size)):
                 yield torch.stack(batch)
-                batch = []
-            batch.append(image)
-        if batch:
-            yield torch.stack(batch)
 
     def random_patches(self, count: int, size: int, generator: torch.Generator) -> Tensor:
         """`count` square patches at random places of random images, float32 [count, C, size, size] in [-1, 1].
