@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from radar.evaluation.bootstrap import paired_difference
+from radar.evaluation.bootstrap import interval
 from radar.files import write_json
 from radar.report import ablation, ablation_figures, ablation_tables, table
 from radar.report.load import read_run
@@ -95,7 +95,7 @@ class Report:
         first, second = (np.mean([json.loads((folder / "metrics.json").read_text())["metrics"][metric]
                                   for folder in one]) for one in folders)
         draws = [np.mean([np.load(folder / "bootstrap.npz")[metric] for folder in one], axis=0) for one in folders]
-        return pytest.approx([first - second, *paired_difference(*draws)])
+        return pytest.approx([first - second, *interval(draws[0] - draws[1])])
 
 
 @pytest.fixture(scope="module")  # tests read it only

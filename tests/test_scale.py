@@ -25,7 +25,7 @@ from radar.devices import claim
 from radar.evaluation.bootstrap import resample_weights
 from radar.evaluation.metrics import PIXEL_METRICS, PixelHistograms, pixel_metrics
 from radar.files import ROOT
-from radar.images.kept import Kept
+from radar.images.image_set import Kept
 from radar.images.map_archive import MapWriter, read_maps, read_scale
 from radar.method.detector import build
 from radar.method.moments import Moments, ledoit_wolf
@@ -131,7 +131,7 @@ def coarse_and_exact(count: int = 60, exact: int = 2000, side: int = 48) -> tupl
 
 def test_metrics_of_many_maps_are_exact_and_their_draws_close():
     coarse, exact = coarse_and_exact(exact=20_000)  # the values of the first normal images make the bins
-    assert coarse.coarse and not exact.coarse
+    assert coarse.bins is not None and exact.bins is None
     assert pixel_metrics(coarse) == pixel_metrics(exact)
     weights = resample_weights(np.arange(60) >= 30, 200, 0)
     ours, theirs = (pixel_metrics(histograms, weights=weights) for histograms in (coarse, exact))
@@ -142,8 +142,8 @@ def test_metrics_of_many_maps_are_exact_and_their_draws_close():
 @pytest.mark.parametrize("count", [40, pytest.param(4000, marks=pytest.mark.full)])
 def test_memory_of_many_maps_stays_at_some_kilobytes_each(count):
     coarse, _ = coarse_and_exact(count)
-    assert sum(array.nbytes for image in coarse._images for array in image[:5]) < count * 16_000
-    assert max(len(image.used) for image in coarse._images) <= PixelHistograms.BINS
+    assert sum(image.data.nbytes + image.indices.nbytes for image in coarse._images) < count * 32_000
+    assert max(image.shape[1] for image in coarse._images) == PixelHistograms.BINS
 
 
 # Memory that does not grow with the number of images

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from radar.diffusion.training import Batches
 from radar.images.features import FrozenFeatures, feature_maps
-from radar.images.image_set import ImageSet
-from radar.images.kept import Kept
+from radar.images.image_set import ImageSet, Kept
 
 
 class Pixels:

@@ -261,7 +261,8 @@ def log_ratio(theirs: Mapping, ours: Mapping) -> Estimate:
 def _rounds(record: Mapping) -> dict[int, float]:
     """round -> median latency [ms] of its samples; empty if the timing kept none."""
     samples = [record.get(name) for name in ("latency_round", "latency_ms")]
-    return round_medians(zip(*(one if isinstance(one, list) else [] for one in samples), strict=True))
+    rounds, taken = (one if isinstance(one, list) else [] for one in samples)
+    return round_medians(pd.Series(taken, rounds, float)).to_dict()
 
 
 def _median(values: Sequence[float], otherwise: float) -> Estimate:
