@@ -8,7 +8,6 @@ by the evaluation of a variant only, after it has been scored.
 import argparse
 import json
 import sys
-import traceback
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import detect
 import numpy as np
 import pandas as pd
+from job import images_of, read_job
 
 from radar.code import digest
 from radar.data import manifest
@@ -31,8 +31,8 @@ def main(arguments: argparse.Namespace) -> None:
     dataset = "/".join(arguments.out.parts[-2:])
     chosen = {one["variant"]: one["method"] for one in plan["variants"]
               if one["group"] == arguments.group and dataset in one["datasets"]}
-    images = detect.images_of(arguments)
-    predictor, path = detect.predictor_of(arguments, next(iter(chosen.values())), arguments.manifest.parent)
+    images = images_of(arguments)
+    predictor = detect.predictor_of(arguments, next(iter(chosen.values())))
     failed = []
     with predictor.remembering() if predictor else nullcontext():
         for count, name in enumerate(sorted(chosen, key=lambda name: reads(chosen[name])), 1):
@@ -48,13 +48,12 @@ def main(arguments: argparse.Namespace) -> None:
             (out / "failure.json").unlink(missing_ok=True)
             try:
                 with exclusive(out, str(out)):
-                    detect.fit_and_score(chosen[name], name, images, predictor, path, arguments, out)
+                    job = argparse.Namespace(**vars(arguments) | {"method": chosen[name], "name": name, "out": out})
+                    detect.fit_and_score(job, images, predictor)
                     judge(out, arguments, mark)
             except Exception as error:
-                if not isinstance(error, detect.EXPECTED):
-                    traceback.print_exc()
-                print(f"{name} failed: {error}", file=sys.stderr)
-                detect.record_failure(out, name, error, arguments.stamp.with_suffix(".log"))
+                reason = detect.record_failure(out, name, error, arguments.stamp.with_suffix(".log"))
+                print(f"{name} failed: {reason}", file=sys.stderr)
                 failed.append(name)
     write_json(arguments.stamp, {"variants": sorted(chosen), "failed": failed})
 
@@ -76,8 +75,8 @@ def judge(out: Path, arguments: argparse.Namespace, mark: str) -> None:
     dataset, category, variant, _ = out.parts[-4:]
     table = manifest.hold_out_calibration(
         manifest.read(arguments.manifest), arguments.calibration_fraction, arguments.seed)
-    record, samples = evaluate(pd.read_csv(out / "scores.csv"), out / "maps.npz", table, arguments.data,
-                               arguments.protocol, arguments.longest_side or None)
+    record, samples = evaluate(pd.read_csv(out / "scores.csv"), out / "maps.npz", table, Path(arguments.data),
+                               arguments.protocol, arguments.longest_side)
     (out / "maps.npz").unlink()
     with atomic(out / "bootstrap.npz") as temporary:
         np.savez(temporary, **samples)
@@ -88,15 +87,8 @@ def judge(out: Path, arguments: argparse.Namespace, mark: str) -> None:
 
 
 if __name__ == "__main__":
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     warnings.simplefilter("once")
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plan", type=Path, required=True, help="what is to be run, and how it is shown")
-    parser.add_argument("--group", required=True, help="which variants of the plan")
-    parser.add_argument("--protocol", type=json.loads, required=True, help="the protocol of the config, as JSON")
-    parser.add_argument("--stamp", type=Path, required=True, help="written when all are done")
-    detect.common_arguments(parser)
     try:
-        main(parser.parse_args())
+        main(read_job(__doc__, "plan", "stamp"))  # what is to be run, and how it is shown; written when all are done
     except detect.EXPECTED as error:
         sys.exit(str(error))
