@@ -14,7 +14,7 @@ from pathlib import Path
 from radar.files import ROOT
 
 
-class CodeError(Exception):
+class CodeError(ValueError):
     """A Python file that cannot be found or read. One line that names it."""
 
 

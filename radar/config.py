@@ -15,21 +15,19 @@ import yaml
 from pydantic import AfterValidator, Field, model_validator
 
 from radar.checked_yaml import UNSET, ConfigurationError, Count, Positive, Seed, Several, Strict, Text, check, read_yaml
-from radar.code import CodeError, module_file, parsed
+from radar.code import module_file, parsed
 from radar.diffusion.settings import CompletePredictor, NoisePredictors, Training, expand_predictors
 from radar.files import ROOT
 
 CONFIG = ROOT / "config"
 
 
-def _file(kind: Literal["dataset", "method"], name: str) -> Path:
-    """config/<kind>s/<name>.yaml. Raises ConfigurationError if there is none."""
+def _file(kind: str, name: str, advice: str) -> Path:
+    """config/<kind>s/<name>.yaml. Raises ConfigurationError, with advice, if there is none."""
     path = CONFIG / f"{kind}s" / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
-        advice = {"dataset": "your own images are folder/<name>, at data/folder/<name>",
-                  "method": f"to add one, write config/methods/{name}.yaml"}
-        raise ConfigurationError(f"unknown {kind} '{name}'; known: {known}; {advice[kind]}")
+        raise ConfigurationError(f"unknown {kind} '{name}'; known: {known}; {advice}")
     return path
 
 
@@ -53,7 +51,7 @@ class Dataset(Strict):
 @lru_cache
 def read_dataset(name: str) -> Dataset:
     """config/datasets/<name>.yaml, checked. Raises ConfigurationError."""
-    path = _file("dataset", name)
+    path = _file("dataset", name, "your own images are folder/<name>, at data/folder/<name>")
     return check(Dataset, read_yaml(path), str(path))
 
 
@@ -144,24 +142,21 @@ class Method(Strict):
 
     @model_validator(mode="after")
     def _class_takes_the_settings(self) -> Self:
-        try:
-            tree = parsed(module_file(self.reference))
-        except CodeError as error:
-            raise ValueError(f"class: {error}") from error
-        name = self.reference.partition(":")[2]
-        classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+        name, module = self.reference.partition(":")[2], parsed(module_file(self.reference))
+        classes = {node.name: node for node in module.body if isinstance(node, ast.ClassDef)}
         if name not in classes:
             raise ValueError(f"class: the module of '{self.reference}' defines no class {name}")
         for node in classes[name].body:
             if isinstance(node, ast.FunctionDef) and node.name == "__init__":
-                given_by_the_suite = {"seed", "device", "noise_predictor", "training"}
-                allowed = {argument.arg for argument in node.args.kwonlyargs} - given_by_the_suite
+                given_by_suite = {"seed", "device", "noise_predictor", "training"}
+                allowed = {argument.arg for argument in node.args.kwonlyargs} - given_by_suite
                 if unknown := sorted(self.settings.keys() - allowed):
                     raise ValueError(f"unknown setting '{unknown[0]}'; allowed: {', '.join(sorted(allowed))}")
         return self
 
 
-MethodName = Annotated[str, AfterValidator(lambda name: _file("method", name).stem)]
+MethodName = Annotated[str, AfterValidator(lambda name: _file(
+    "method", name, "to add one, write config/methods/<name>.yaml").stem)]
 
 
 def read_methods(predictors: Iterable[str]) -> dict[str, dict]:

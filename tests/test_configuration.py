@@ -123,7 +123,7 @@ def test_a_bad_noise_predictor_is_named(predictor, words):
     ({"protocol__false_positive_rate": 0}, "protocol.false_positive_rate"), ({"run": "a/b"}, "run: "),
     ({"run": ".."}, "run: "), ({"seeds": [0, 0]}, "seeds: 0 stands there twice"), ({"timing": {}}, "timing.threads: "),
     ({"methods": ["radar", "radra"]}, "methods.1: unknown method 'radra'; known: anoddpm"),
-    ({"methods": ["radra"]}, "to add one, write config/methods/radra.yaml"),
+    ({"methods": ["radra"]}, "to add one, write config/methods/<name>.yaml"),
     ({"datasets": ["prnited"]}, "datasets: unknown dataset 'prnited'; known: btad"),
     ({"training": {"images": 1}}, "training: batch_size, checkpoint_seconds, clip"),
     ({"noise_predictors__simplex__training": {"clip": None}}, "noise_predictors.simplex.training.clip: Input should"),

@@ -72,10 +72,7 @@ RUN = f"results/runs/{config['run']}"
 MANIFEST = f"{PLACE}/manifest.csv"
 
 
-@in_one_line()
-def code(*entries, data=()):
-    """The code that results depend on, and files that they show, as a parameter of what makes them, see radar.code."""
-    return digest(*entries, data=data)
+code = in_one_line()(digest)  # the code that results depend on, as a parameter of what makes them
 
 
 def as_json(value):
@@ -122,20 +119,19 @@ def method_folder(name, method):
 
 PREDICTOR_OF = {predictor_folder(name): name for name in PREDICTORS}  # folder -> name
 METHOD_OF = {method_folder(name, method): name for name, method in METHODS.items()}
-FOLDERS = {name: folder for folder, name in METHOD_OF.items()}
 for one in VARIANTS:
     one["variant"] = method_folder(one["variant"], one["method"])
 # What was trained: the shared noise predictors, and the methods that train networks of their own.
 USED = list(dict.fromkeys(method["noise_predictor"] for method in METHODS.values() if "noise_predictor" in method))
 NETWORKS = {predictor_folder(name): name for name in USED} | {
-    FOLDERS[name]: method.get("label", name) for name, method in METHODS.items() if "training" in method
+    folder: METHODS[name].get("label", name) for folder, name in METHOD_OF.items() if "training" in METHODS[name]
 }
 
 
 wildcard_constraints:
     dataset="[A-Za-z0-9_.-]+",
     category="[A-Za-z0-9_.-]+",
-    method="|".join(map(re.escape, FOLDERS.values())),
+    method="|".join(map(re.escape, METHOD_OF)),
     predictor="|".join(map(re.escape, PREDICTOR_OF)),
     seed="[0-9]+",
 
@@ -199,7 +195,7 @@ def description():
         "datasets": {
             name: {"data": origin(name).folder, "labelled": configuration.has_labels(name)} for name in DATASETS
         },
-        "methods": {name: method | {"folder": FOLDERS[name]} for name, method in METHODS.items()},
+        "methods": {name: METHODS[name] | {"folder": folder} for folder, name in METHOD_OF.items()},
         "networks": NETWORKS,
         "seeds": SEEDS,
     }

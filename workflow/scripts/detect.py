@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from job import identity, images_of, read_job
+from job import images_of, read_job, training_of
 
-from radar.code import digest, module_file
+from radar.code import module_file
 from radar.data.manifest import DatasetError
 from radar.devices import choose_device, prepare_torch
 from radar.diffusion.predictor import NoisePredictor
-from radar.diffusion.training import Training, exclusive, forget_checkpoint
+from radar.diffusion.training import exclusive, forget_checkpoint
 from radar.evaluation.calibration import conformal_threshold
 from radar.files import atomic, provenance, write_json
 from radar.images.features import FeatureError
@@ -42,15 +42,14 @@ def predictor_of(job: argparse.Namespace, method: dict) -> NoisePredictor | None
 def fit_and_score(job: argparse.Namespace, images: dict[str, ImageSet], predictor: NoisePredictor | None) -> None:
     """Fit job.method, score the held-out images, and write detector, maps and scores into job.out."""
     method, name, out, device = job.method, job.name, job.out, choose_device(job.device)
-    dataset, category, _, run = out.parts[-4:]
     training = None
     if "training" in method:
-        depends = identity(job, device, digest("radar/diffusion/training.py", method["class"]), method=method)
-        training = Training(job.training | method["training"], job.seed, out, depends,
-                            f"train {dataset}/{category} {name} {run}")
+        training = training_of(job, name, job.training | method["training"], "radar/diffusion/training.py",
+                               method["class"], method=method)
     detector = build(method, seed=job.seed, device=device, noise_predictor=predictor, training=training)
     detector.fit(images["train"])
 
+    dataset, category, _, run = out.parts[-4:]
     what = f"{name} {dataset}/{category} {run}"
     calibrated = score_images(detector, images["calibration"], method=name, description=f"{what} calibration")
     with MapWriter(out / "maps.npz", images["test"].paths) as writer:

@@ -1,4 +1,4 @@
-"""What jobs that train or score have in common: command line, images, what the result of a training depends on."""
+"""What jobs that train or score have in common: their command line, their images, and their training."""
 
 import argparse
 import json
@@ -7,7 +7,10 @@ from pathlib import Path
 
 import torch
 
+from radar.code import digest
 from radar.data import manifest
+from radar.devices import choose_device
+from radar.diffusion.training import Training
 from radar.files import sha256
 from radar.images.image_set import ImageSet, image_set
 
@@ -34,7 +37,10 @@ def images_of(job: argparse.Namespace) -> dict[str, ImageSet]:
             for split in ("train", "calibration", "test")}
 
 
-def identity(job: argparse.Namespace, device: str, code: str, **trained: dict) -> dict:
-    """All that the result of a training depends on but its budget and seed. code: see radar.code.digest."""
-    return {"torch": torch.__version__, "device": device.partition(":")[0], "manifest": sha256(job.manifest),
-            "calibration_fraction": job.calibration_fraction, "longest_side": job.longest_side, "code": code} | trained
+def training_of(job: argparse.Namespace, name: str, budget: dict, *code: str, **trained: dict) -> Training:
+    """A training, and what its result depends on. code: where it starts, see radar.code; trained: what is trained."""
+    dataset, category, _, run = job.out.parts[-4:]
+    identity = {"torch": torch.__version__, "device": choose_device(job.device).partition(":")[0],
+                "manifest": sha256(job.manifest), "calibration_fraction": job.calibration_fraction,
+                "longest_side": job.longest_side, "code": digest(*code)} | trained
+    return Training(budget, job.seed, job.out, identity, f"train {dataset}/{category} {name} {run}")
