@@ -74,9 +74,9 @@ class Count(Training):
     def __call__(self, network: nn.Module, loss: Callable[[Tensor, torch.Generator], Tensor],
                  batches: Batches) -> list[dict]:
         generator = torch.Generator().manual_seed(0)
-        batch = batches(generator)
         self.parameters = sum(one.numel() for one in network.requires_grad_(True).parameters())
-        self.flops = flops(lambda: loss(batch, generator).backward())
+        with torch.device("cpu"):  # what is drawn has numbers
+            self.flops = flops(lambda: loss(batches(generator), generator).backward())
         return []
 
 
@@ -84,20 +84,20 @@ def of_predictor(settings: dict) -> Count:
     """The training of a noise predictor."""
     with torch.device("meta"), warnings.catch_warnings(action="ignore"):  # that it takes no weights is what is wanted
         predictor = NoisePredictor(settings, 3, "meta")
-    square = torch.zeros(1, predictor.encoding.channels, settings["patch"], settings["patch"], device="meta")
+    channels = sum(predictor.features.groups) if predictor.features else 3
+    square = torch.zeros(1, channels, settings["patch"], settings["patch"], device="meta")
     count = Count()
     count(predictor.network, predictor.loss, lambda _: square)
     return count
 
 
 def of_method(method: dict) -> Count:
-    """The training of a method's own networks; of one that cannot be built where nothing is computed, nothing."""
+    """The training of a method's own networks; 0 FLOPs if it does not train by the Training that it is given."""
     count = Count()
     with tempfile.TemporaryDirectory() as folder:
         Image.new("RGB", (SIDE, SIDE)).save(Path(folder, "blank.png"))
-        detector = build(method, seed=0, device="meta", training=count)
-        with suppress(Exception):  # after the training there is nothing to save or to calibrate
-            detector.fit(ImageSet(Path(folder), ["blank.png"], channels=3))
+        with torch.device("meta"), suppress(Exception):  # after it there is nothing that `fit` could work on
+            build(method, seed=0, device="meta", training=count).fit(ImageSet(Path(folder), ["blank.png"], channels=3))
     return count
 
 
@@ -106,18 +106,16 @@ def plan(config: dict, tflops: float) -> str:
     datasets, seeds = configuration.expand_datasets(config["datasets"]), len(config["seeds"])
     predictors = configuration.expand_predictors(config)
     known = configuration.read_methods(predictors)
-    rows = {}
-    for name in config["methods"]:
-        method = known[name]
-        if uses := method.get("noise_predictor"):
-            rows[uses] = of_predictor(predictors[uses]), predictors[uses]["training"]["images"]
-        if "training" in method:
-            rows[name] = of_method(method), (config["training"] | method["training"])["images"]
-    table = pd.DataFrame([(f"train {name}", count.parameters / 1e6, count.flops * images * len(datasets) * seeds / 1e15)
-                          for name, (count, images) in rows.items()], columns=["", "parameters [M]", "PFLOP"])
+    methods = {name: known[name] for name in config["methods"]}
+    used = dict.fromkeys(one["noise_predictor"] for one in methods.values() if "noise_predictor" in one)
+    trainings = [(name, of_predictor(predictors[name]), predictors[name]["training"]) for name in used] + [
+        (name, of_method(one), config["training"] | one["training"]) for name, one in methods.items()
+        if "training" in one]
+    table = pd.DataFrame([
+        (f"train {name}", count.parameters / 1e6, count.flops * budget["images"] * len(datasets) * seeds / 1e15)
+        for name, count, budget in trainings], columns=["", "parameters [M]", "PFLOP"])
     table["hours"] = table["PFLOP"] / tflops / 3.6
-    test = sum(map(count_test_images, datasets)) * len(config["methods"]) * seeds
-    maps = 2 * (config["longest_side"] or SIDE) ** 2 * test
+    maps = sum(map(count_test_images, datasets)) * len(methods) * seeds * 2 * (config["longest_side"] or SIDE) ** 2
     weights = 4e6 * table["parameters [M]"].sum() * len(datasets) * seeds
     return "\n".join([
         table.to_string(index=False, float_format="%.2f"),
