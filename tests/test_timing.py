@@ -10,7 +10,6 @@ from baselines.ddpm import DDPM
 from baselines.diffusionad import DiffusionAD
 from baselines.invad import InvAD
 from baselines.pca import PCA
-from radar.commands.bench import overhead
 from radar.diffusion.predictor import NoisePredictor
 from radar.evaluation import timing
 from radar.evaluation.cost import cost_of
@@ -22,7 +21,6 @@ from radar.evaluation.timing import (
     predict_uint8,
     time_detectors,
 )
-from radar.method.detector import MethodError
 from radar.method.radar import RADAR
 from tests.conftest import FEATURES, PREDICTOR, Tensors
 
@@ -149,13 +147,3 @@ def test_the_segmentation_network_is_a_part_of_its_own(trivial_set):
 def test_the_peak_of_a_call_comes_with_its_result():
     peak, kept = peak_memory(lambda: torch.ones(25_000_000), torch.device("cpu"))
     assert kept.sum() == 25_000_000 and peak > 4 * 25_000_000
-
-
-def test_a_prediction_is_compared_with_the_bare_network_on_the_tiles_of_its_x_0(detectors, trivial_set):
-    _, normal, *_ = trivial_set
-    for name, tiles in (("radar", 9), ("radar_features", 1)):  # 32 px in squares of 16 every 8 px; one feature map
-        result = overhead(detectors[name], normal[:1], repeats=2)
-        assert result["tiles"] == tiles and 0 < result["network_ms"] and 0 < result["ratio"], name
-    for name in ("ddpm", "pca"):
-        with pytest.raises(MethodError, match="give a detector of NFE 1"):
-            overhead(detectors[name], normal[:1], repeats=1)

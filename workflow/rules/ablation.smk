@@ -48,7 +48,6 @@ rule ablate:
     priority: lambda wildcards: 8 if wildcards.group.startswith("pixels") else 5
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         gpu=GPU,
         mem_mb=2000,
@@ -57,22 +56,19 @@ rule ablate:
             "workflow/scripts/ablate.py",
             *{one["method"]["class"] for one in VARIANTS if one["group"] == wildcards.group},
         ),
-        predictor=lambda wildcards: predictor_folder(wildcards.group),
-        data=data_folder,
-        fraction=config["protocol"]["calibration_fraction"],
-        rate=config["protocol"]["false_positive_rate"],
-        protocol=as_json(config["protocol"] | {"bootstrap_draws": ABLATION_CONFIG["bootstrap_draws"]}),
-        longest_side=config["longest_side"] or 0,
-        training=as_json(config["training"]),
-        device=config["device"],
+        job=lambda wildcards: job(
+            wildcards,
+            group=wildcards.group,
+            predictor=predictor_folder(wildcards.group),
+            protocol=config["protocol"] | {"bootstrap_draws": ABLATION_CONFIG["bootstrap_draws"]},
+            false_positive_rate=config["protocol"]["false_positive_rate"],
+            training=config["training"],
+        ),
     message:
         "{wildcards.dataset}/{wildcards.category} seed {wildcards.seed}: ablation, variants on {wildcards.group}"
     shell:
-        "python workflow/scripts/ablate.py --plan {input.plan} --group {wildcards.group} "
-        "--predictor {params.predictor} --manifest {input.manifest} --data {params.data} "
-        "--calibration-fraction {params.fraction} --false-positive-rate {params.rate} --protocol {params.protocol:q} "
-        "--longest-side {params.longest_side} --training {params.training:q} --seed {wildcards.seed} "
-        "--device {params.device} --threads {threads} --stamp {output} "
+        "python workflow/scripts/ablate.py {params.job:q} --threads {threads} --manifest {input.manifest} "
+        "--plan {input.plan} --stamp {output} "
         "--out results/ablation/{wildcards.dataset}/{wildcards.category} 2>&1 | tee {log}"
 
 
