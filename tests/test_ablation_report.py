@@ -15,6 +15,7 @@ from radar.evaluation.bootstrap import interval
 from radar.files import write_json
 from radar.report import ablation, ablation_figures, ablation_tables, table
 from radar.report.load import read_run
+from radar.report.tables import TEXT
 
 ROOT = Path(__file__).resolve().parent.parent
 LITERAL = "RADAR-1a2b3c4d"
@@ -191,7 +192,7 @@ def test_without_the_literal_reading_there_is_no_difference_but_a_warning(tmp_pa
     report.fail("elpv/mono", LITERAL)
     report.read()
     assert report.table.query("dataset == 'elpv'")["difference"].isna().all()
-    assert report.tables["The readings: elpv/mono"].warnings == [ablation_tables.NO_LITERAL]
+    assert report.tables["The readings: elpv/mono"].warnings == [TEXT["ablation"]["no_literal"]]
     assert not report.tables["The readings: texture/gravel"].warnings
     assert "not compared" in [text.get_text() for text in report.figure("readings").legends[0].get_texts()]
 

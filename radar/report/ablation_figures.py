@@ -15,6 +15,7 @@ from radar.report.ablation_tables import labels, named
 from radar.report.drawing import MARKERS, WIDTH, entitle, name_rows, styled
 from radar.report.format import DASH, plain
 from radar.report.load import of, pairs_of
+from radar.report.tables import TEXT
 
 # of a list's variants
 LOOKS = dict(zip(SIDES, (("#0072B2", ">"), ("#777777", "o"), ("#D55E00", "<"), ("#000000", "D"), ("#bbbbbb", "s")),
@@ -23,13 +24,6 @@ CHOICE = "label-free choice"
 PALETTE = [colour for place, colour in enumerate(sns.color_palette("colorblind")) if place != 8]  # yellow is pale
 LITERAL: dict[str, Any] = {"color": "#000000", "linewidth": 0.8, "linestyle": ":", "zorder": 1}
 STAR: dict[str, Any] = {"marker": "*", "markersize": 10, "markerfacecolor": "white", "linestyle": "none", "zorder": 5}
-NOTES = {
-    "list": "Bars: 95 % interval over test images. Higher, lower: than the literal reading (dotted), by the interval "
-            "of the paired difference, which is narrower than the bars suggest.",
-    "curve": "Bars: 95 % interval over test images; points of one x stand beside one another. Dotted: the literal "
-             "reading. Differences on the same images are known better than the bars suggest, see the table.",
-}
-
 
 @styled
 def figure(ablation: Ablation, name: str, table: pd.DataFrame) -> Figure:
@@ -39,7 +33,7 @@ def figure(ablation: Ablation, name: str, table: pd.DataFrame) -> Figure:
     rows = rows.assign(label=labels(rows), side=sides(rows, ablation.literal))
     gone = dict.fromkeys(f"{row.dataset}/{row.category} {row.label}" for row in rows.itertuples()
                          if (row.dataset, row.category, row.variant) in ablation.missing)
-    notes = [NOTES[study["kind"]], *([f"Missing, at least in part: {'; '.join(gone)}."] if gone else [])]
+    notes = [TEXT["ablation"][study["kind"]], *([f"Missing, at least in part: {'; '.join(gone)}."] if gone else [])]
     have = rows.dropna(subset="mean")
     if have.empty:
         return entitle(Figure(figsize=(WIDTH, 0.2), layout="constrained"), notes)

@@ -117,8 +117,7 @@ def faster(claim: Claim, test: Any, method: str, results: Results) -> Evidence:
 def latency(claim: Claim, test: Any, method: str, results: Results) -> Evidence:
     """The latency at batch 1 against a limit."""
     timed, limit = _timed(claim, method, results), test.below_ms
-    lead = {pair: _median([math.log(limit / taken) for taken in _rounds(record).values()],
-                          math.log(limit / record["latency_ms_median"])) for pair, record in timed.items()}
+    lead = {pair: _median((limit / _rounds(record)).map(math.log)) for pair, record in timed.items()}
     devices = list(dict.fromkeys(record["device"] for record in timed.values()))
     doubts = _busy(timed.values()) if devices == [test.device] else {
         "contradicted": WHY["device"].format(device=" and ".join(devices), needed=test.device)}
@@ -253,24 +252,20 @@ def _timed(claim: Claim, method: str, results: Results) -> dict[Pair, dict]:
 
 def log_ratio(theirs: Mapping, ours: Mapping) -> Estimate:
     """Logarithm of the latency of one timing over that of another: the median over their common rounds."""
-    first, second = _rounds(theirs), _rounds(ours)
-    together = [math.log(first[index] / second[index]) for index in sorted(first.keys() & second.keys())]
-    return _median(together, math.log(theirs["latency_ms_median"] / ours["latency_ms_median"]))
+    return _median((_rounds(theirs) / _rounds(ours)).dropna().map(math.log))
 
 
-def _rounds(record: Mapping) -> dict[int, float]:
-    """round -> median latency [ms] of its samples; empty if the timing kept none."""
-    samples = [record.get(name) for name in ("latency_round", "latency_ms")]
-    rounds, taken = (one if isinstance(one, list) else [] for one in samples)
-    return round_medians(pd.Series(taken, rounds, float)).to_dict()
+def _rounds(record: Mapping) -> pd.Series:
+    """The median latency [ms] of each round."""
+    return round_medians(pd.Series(record["latency_ms"], record["latency_round"], float))
 
 
-def _median(values: Sequence[float], otherwise: float) -> Estimate:
-    """The median of a number per round, and its draws over resampled rounds; `otherwise` if there is no round."""
+def _median(values: pd.Series) -> Estimate:
+    """The median of a number per round, and its draws over resampled rounds."""
     if len(values) < ROUNDS:
-        return Estimate(float(np.median(values)) if values else otherwise)
+        return Estimate(float(values.median()))
     drawn = np.random.default_rng(0).choice(values, (DRAWS, len(values)))
-    return Estimate(float(np.median(values)), np.median(drawn, axis=1))
+    return Estimate(float(values.median()), np.median(drawn, axis=1))
 
 
 def _where(timed: Mapping[Pair, Mapping]) -> str:

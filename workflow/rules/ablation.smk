@@ -3,15 +3,8 @@
 
 STUDIES = ABLATION_CONFIG["studies"]
 LITERAL = configuration.variant_method(KNOWN_METHODS["radar"])
+GROUPS = {(one["group"], one["dataset"]) for one in VARIANTS}
 PLAN = f"{RUN}/ablation/variants.json"
-ABLATION = [f"{TABLES}/ablation{name}" for name in (".csv", "_differences.csv", "_counts.csv", ".md", ".tex")]
-ABLATION_FIGURES = expand(f"{RUN}/figures/ablation_{{study}}.{{suffix}}", study=STUDIES, suffix=["png", "pdf"])
-
-
-rule ablation:
-    input:
-        ABLATION,
-        ABLATION_FIGURES,
 
 
 rule ablation_plan:
@@ -44,7 +37,7 @@ rule ablate:
     log:
         f"{RUN}/ablation/{{dataset}}/{{category}}/seed{{seed}}/{{group}}.log",
     wildcard_constraints:
-        group="|".join({re.escape(one["group"]) for one in VARIANTS}),
+        group="|".join(sorted({re.escape(group) for group, _ in GROUPS})),
     priority: lambda wildcards: 8 if wildcards.group.startswith("pixels") else 5
     conda:
         "../../environment.yml"
@@ -72,18 +65,22 @@ rule ablate:
         "--out results/ablation/{wildcards.dataset}/{wildcards.category} 2>&1 | tee {log}"
 
 
-rule ablation_report:
+rule ablation:
     input:
         [
             f"{RUN}/ablation/{name}/seed{seed}/{group}.json"
-            for group, name in sorted({(one["group"], one["dataset"]) for one in VARIANTS})
+            for group, name in sorted(GROUPS)
             for seed in ABLATION_CONFIG["seeds"]
         ],
         run=f"{RUN}/run.json",
         plan=PLAN,
     output:
-        report(ABLATION, category="Ablation", caption="../report/tables.rst"),
-        ABLATION_FIGURES,
+        report(
+            expand(f"{TABLES}/ablation{{end}}", end=[".csv", "_differences.csv", "_counts.csv", ".md", ".tex"]),
+            category="Ablation",
+            caption="../report/tables.rst",
+        ),
+        expand(f"{RUN}/figures/ablation_{{study}}.{{suffix}}", study=STUDIES, suffix=["png", "pdf"]),
     log:
         f"{TABLES}/ablation.log",
     conda:

@@ -7,6 +7,7 @@ from radar.report.drawing import save
 from radar.report.load import Run
 from radar.report.step import step, write
 from radar.report.table import latex, markdown
+from radar.report.tables import LEGENDS
 
 COMMAND = "snakemake --cores all ablation"
 
@@ -21,8 +22,8 @@ def main(run: Run) -> None:
         "ablation.csv": rows.to_csv(index=False),
         "ablation_differences.csv": differences.to_csv(index=False),
         "ablation_counts.csv": counts.to_csv(index=False),
-        "ablation.md": markdown("Ablation", ablation_tables.LEGEND, [ablation_tables.found(counts), *tables], COMMAND),
-        "ablation.tex": latex("Ablation", ablation_tables.LEGEND, tables, COMMAND),
+        "ablation.md": markdown("Ablation", LEGENDS["ablation"], [ablation_tables.found(counts), *tables], COMMAND),
+        "ablation.tex": latex("Ablation", LEGENDS["ablation"], tables, COMMAND),
     }
     write(out / "tables", texts)
     for name in study.studies:
