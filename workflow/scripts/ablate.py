@@ -37,6 +37,7 @@ def main(job: argparse.Namespace) -> None:
                 "longest_side": job.longest_side, "protocol": job.protocol, "training": job.training,
                 "code": digest("workflow/scripts/ablate.py", chosen[name]["class"])})
             if finished(out, mark):
+                (out / "maps.npz").unlink(missing_ok=True)
                 continue
             print(f"ablation {dataset} seed {job.seed} {job.group}: {name}, {count} of {len(chosen)}",
                   file=sys.stderr, flush=True)
