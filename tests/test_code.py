@@ -82,7 +82,7 @@ def test_no_module_is_out_of_every_rules_sight():
              for one in (ROOT / folder).glob("*.py")]  # by a method's class, by a dataset's source
     seen = set(code.closure(*scripts, *named))
     alone = {name for name in MODULES if ROOT / name not in seen}
-    served = {"radar/__main__.py", "radar/report/runs.py", "radar/studies.py"}  # the last by the Snakefile
+    served = {"radar/__main__.py", "radar/studies.py"}  # the last by the Snakefile
     assert not {name for name in alone - served if not name.startswith("radar/commands/")}
 
 

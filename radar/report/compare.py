@@ -112,12 +112,11 @@ def with_means(results: Results) -> Results:
 
 
 def main_table(results: Results) -> pd.DataFrame:
-    """dataset, category, method, metric, mean, ci_low, ci_high, n_seeds.
+    """The mean over seeds of every metric, with the 95 % percentiles of its draws.
 
-    mean: over seeds. ci_low, ci_high: 95 % percentiles of the draws of that mean. Of a false-positive rate, which a
-    bootstrap would call certain at 0, the exact binomial interval: the mean number of false alarms as that of one test
-    of the normal images, since seeds that judge the same images are no further ones. What applies to no seed keeps its
-    row, with an empty mean and n_seeds 0.
+    Of a false-positive rate, which a bootstrap would call certain at 0, the exact binomial interval: the mean number of
+    false alarms as that of one test of the normal images, since seeds that judge the same images are no further ones.
+    What applies to no seed keeps its row, with an empty mean and n_seeds 0.
     """
     rows, normal = [], results.records.set_index([*KEY, "seed"])["n_test_normal"]
     for pair, metrics in results.samples.items():
@@ -135,11 +134,8 @@ def main_table(results: Results) -> pd.DataFrame:
 
 
 def differences(results: Results) -> pd.DataFrame:
-    """Every pair of methods: dataset, category, metric, method, other, difference, ci_low, ci_high, n_seeds.
-
-    difference: mean of method minus mean of other over the seeds that both have, with its paired 95 % interval. It is
-    significant where 0 lies outside; nothing is corrected for the number of pairs.
-    """
+    """Of every pair of methods the mean of one minus that of the other, over the seeds that both have, with its paired
+    95 % interval. It is significant where 0 lies outside; nothing is corrected for the number of pairs."""
     rows = [(*pair, metric, method, other, *difference(methods[method], methods[other]))
             for pair, metrics in results.samples.items() for metric, methods in metrics.items()
             for method, other in combinations(methods, 2) if methods[method].keys() & methods[other].keys()]
@@ -161,8 +157,7 @@ def winners(main: pd.DataFrame, pairs: pd.DataFrame) -> set[tuple[str, str, str,
 
 
 def by_seed(results: Results) -> pd.DataFrame:
-    """What another seed would change: dataset, category, method, metric, mean, t_low, t_high, n_seeds, sd_test,
-    sd_seed, share_test, share_seed.
+    """What another seed would change.
 
     t_low, t_high: Student's 95 % interval over seeds, on the same test images. sd_*: deviations of a single result that
     are due to the finite test set, and to all that the seed decides; share_*: of their summed variances.
@@ -184,8 +179,7 @@ def by_seed(results: Results) -> pd.DataFrame:
 def ranks(results: Results) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Mean ranks over datasets and categories with Friedman's test, and every pair by Wilcoxon's, Holm's correction.
 
-    (metric, method, mean_rank, n_blocks, friedman_statistic, friedman_p, critical_difference) and (metric, method,
-    other, n_blocks, median_difference, p, p_holm). Only of datasets on which every method has the metric.
+    Only of datasets on which every method has the metric.
     """
     of_ranks, of_pairs = [], []
     names = list(results.run.methods)
@@ -229,8 +223,7 @@ QUESTIONS = {  # ours against theirs: families of methods, or the literal readin
 
 
 def answers(results: Results) -> pd.DataFrame:
-    """What skipping the reconstruction buys: question, dataset, category, ours, theirs, difference, ci_low, ci_high,
-    latency_ratio, n_test, n_seeds.
+    """What skipping the reconstruction buys.
 
     Of each family the method with the best image AUROC of the dataset, both picked on its test images; RADAR as its
     paper has it against the best of all others. latency_ratio: ours over theirs, NaN where one was not timed. Of a

@@ -28,7 +28,6 @@ def _rounded(value: Number) -> str:
     return "0" if value == 0 else f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
 
 
-plain = _writer("{:.10g}".format)    # without needless digits: 0.05, 1, 25, 153600
 rounded = _writer(_rounded)          # three significant digits, never in exponential notation: 0.0123, 41.2, 12300
 tenths = _writer("{:.1f}".format)    # 93.4
 points = _writer("{:+.1f}".format)   # a difference in hundredths, or in percent: +1.5, −0.3
@@ -37,6 +36,11 @@ percent = _writer(lambda value: f"{100 * value:.3g} %")        # a rate: 5 %, 12
 share = _writer(lambda value: _no_zero(f"{value:.3f}"))        # of 0 to 1, without the leading zero: .873, 1.000
 # a difference of those: +.031, −.120; 0 itself has no sign
 signed = _writer(lambda value: _no_zero(f"{value:+.3f}") if value else ".000")
+
+
+def plain(value: Number) -> str:
+    """A number without needless digits: 0.05, 1, 25, 153600."""
+    return DASH if missing(value) else f"{value:.10g}"
 
 
 def spread(value: Number, low: Number, high: Number, write=share) -> str:
@@ -57,4 +61,4 @@ def span(values: Iterable[float], write=plain) -> str:
 
 def count(number: int, noun: str) -> str:
     """1 seed, 2 seeds."""
-    return f"{number} {noun}{'s' * (number != 1)}"
+    return f"{number} {noun}{'' if number == 1 else 's'}"

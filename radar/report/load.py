@@ -8,11 +8,11 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,8 +25,8 @@ KEY = ["dataset", "category", "method"]
 DESCRIPTION = ("config", "changed", "datasets", "methods", "networks", "seeds")
 RECORD = ["threshold", "false_positive_rate", "n_calibration", "calibration_too_small", "n_test_normal",
           "n_test_anomalous", "n_test_unlabelled"]
+MEASURED = ["device", "device_name", "threads", "cores_of_others", "latency_ms_median", "nfe"]  # without any timing
 MAKE, AGAIN = "make it with snakemake --cores all", "delete it and run snakemake --cores all"
-Content = TypeVar("Content", bound=Container)
 
 
 class InputError(Exception):
@@ -186,7 +186,7 @@ def _timing(run: Run) -> tuple[pd.DataFrame, list[tuple[str, str, str, str]]]:
         for method, one in methods.items():
             rows.append(dict(zip(KEY, (*pair, method), strict=True)) | shared | one)
             rows[-1]["images_per_s_by_batch"] = json.dumps(one["images_per_s_by_batch"])
-    return pd.DataFrame(rows, columns=None if rows else [*KEY, "device", "latency_ms_median", "nfe"]), missing
+    return pd.DataFrame(rows, columns=None if rows else [*KEY, *MEASURED]), missing
 
 
 def absent(path: Path) -> str:
@@ -243,7 +243,7 @@ def once(pairs: Iterable[Pair]) -> list[Pair]:
 # Files
 
 
-def _read(path: Path, kind: str, read: Callable[[], Content], keys: Iterable[str]) -> Content:
+def _read(path: Path, kind: str, read: Callable[[], Any], keys: Iterable[str]) -> Any:
     """What `read` gives, if it has all of `keys`. Raises InputError."""
     try:
         content = read()

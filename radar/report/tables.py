@@ -32,7 +32,7 @@ LABEL = 20       # of them; a longer name of a method breaks
 SHOWN_ALONE = 6  # datasets that the terminal shows one by one, beside the means over categories
 
 
-class Numbers:
+class Numbers(dict[str, pd.DataFrame]):
     """The CSV files that compare.py wrote of a run: numbers["main"]. Raises InputError.
 
     pairs: its datasets, before them the means over categories.
@@ -40,13 +40,11 @@ class Numbers:
 
     def __init__(self, run: Run, folder: Path):
         text = dict.fromkeys(["reason", "commit"], "str")
-        self.run, self._frames = run, {name: read_csv(folder / f"{name}.csv", dtype=text) for name in FILES}
+        super().__init__({name: read_csv(folder / f"{name}.csv", dtype=text) for name in FILES})
+        self.run = run
         self.pairs = [*filter(is_mean, pairs_of(self["main"])), *run.pairs]
         self._main = {row[:4]: row[4:7] for row in self["main"].itertuples(index=False, name=None)}
         self._won = winners(self["main"], self["differences"])
-
-    def __getitem__(self, name: str) -> pd.DataFrame:
-        return self._frames[name]
 
     def cell(self, pair: Pair, method: str, metric: str, write: Callable[..., str] = spread) -> str:
         """A mean with half of its interval, of a rate with both ends; bold if it wins and no method is missing."""
@@ -61,11 +59,9 @@ class Numbers:
         texts = "not all of " + rows["category"] if is_mean(pair) else rows["reason"]
         return {name: "; ".join(dict.fromkeys(lines)) for name, lines in texts.groupby(rows["method"], sort=False)}
 
-    def latency(self, pair: Pair, method: str) -> str:
-        return rounded(latency(self["timing"], pair, method))
-
-    def nfe(self, method: str) -> str:
-        return span(self["timing"].query("method == @method")["nfe"])
+    def cost(self, pair: Pair, method: str) -> list[str]:
+        """Its latency and NFE."""
+        return [rounded(latency(self["timing"], pair, method)), span(self["timing"].query("method == @method")["nfe"])]
 
     def table(self, title: str, columns: Sequence[tuple[str, str]], rows: Mapping[str, Sequence[str]],
               reasons: Mapping[str, str] | None = None) -> Table:
@@ -97,8 +93,7 @@ def main_tables(numbers: Numbers) -> list[Table]:
                 for method in of(numbers["main"], pair)["method"].unique()}
         made.append(table := numbers.table("/".join(pair), [*MAIN.values()], rows, reasons))
         table.caption += [tested(records), *data_warnings(numbers.run, pair)]
-        table.warnings += too_small(records) + ["Warning: a method is missing, so that no winner is named."] * bool(
-            reasons and rows)
+        table.warnings += too_small(records) + [TEXT["no_winner"]] * bool(reasons and rows)
     return made
 
 
@@ -122,24 +117,22 @@ def compact_table(numbers: Numbers) -> Table:
     for method in numbers.run.methods:
         rows[method] = [text for pair in pairs for text in (
             *(numbers.cell(pair, method, metric, lambda mean, *_: share(mean)) for metric in COMPACT),
-            numbers.latency(pair, method))] + [numbers.nfe(method)]
+            numbers.cost(pair, method)[0])] + numbers.cost(pairs[0], method)[1:]
     columns = [("/".join(pair), label) for pair in pairs for label in (*(NAMES[metric] for metric in COMPACT), "ms")]
     table = numbers.table("all datasets", [*columns, ("", "NFE")], rows)
     table.caption += timed_on(numbers["timing"])[:1]
-    table.warnings += busy(numbers["timing"]) + ["Warning: methods are missing; no winner is named over them."] * bool(
-        len(numbers["missing"]))
+    table.warnings += busy(numbers["timing"]) + [TEXT["no_winners"]] * (not numbers["missing"].empty)
     return table
 
 
 def tested(records: pd.DataFrame) -> str:
     """On how many seeds and images, and what was promised."""
-    if records.empty:
-        return "No method was evaluated."
     seeds = sorted(set(records["seed"]))
-    images = {name: span(records[name]) for name in records if name.startswith("n_")}
-    return TEXT["tested"]["unlabelled" if records["n_test_unlabelled"].max() else "labelled"].format(
-        seeds=f"{count(len(seeds), 'seed')} ({', '.join(map(str, seeds))})", **images,
-        promised=span(records["false_positive_rate"], percent))
+    kind = "none" if records.empty else "unlabelled" if records["n_test_unlabelled"].max() else "labelled"
+    return TEXT["tested"][kind].format(
+        seeds=f"{count(len(seeds), 'seed')} ({', '.join(map(str, seeds))})",
+        promised=span(records["false_positive_rate"], percent),
+        **{name: span(records[name]) for name in records if name.startswith("n_")})
 
 
 def too_small(records: pd.DataFrame) -> list[str]:
@@ -183,7 +176,8 @@ def timing_tables(numbers: Numbers) -> list[Table]:
         columns = [*COSTS.values(), *(("images/s at batch", size) for size in sizes)]
         second.append(numbers.table(f"{'/'.join(pair)}: where the time goes", columns, cells))
         second[-1].warnings += [
-            f"Warning: {numbers.run.labels[row.method]} says NFE {plain(row.nfe)}, counted {plain(row.evaluations)}."
+            TEXT["evaluations"].format(method=numbers.run.labels[row.method], nfe=plain(row.nfe),
+                                       counted=plain(row.evaluations))
             for row in timed.itertuples() if row.evaluations > 0 and row.evaluations != row.nfe]
     return first + second
 
@@ -198,22 +192,21 @@ def _measured(timed: pd.DataFrame, columns: Iterable[str]) -> dict[str, list[str
 def timed_on(timed: pd.DataFrame) -> list[str]:
     """On what methods were timed; how large the images were."""
     if timed.empty:
-        return ["No method was timed."]
+        return [TEXT["untimed"]]
     shapes = dict.fromkeys("×".join(map(str, json.loads(shape))) for shape in timed["image_shape"])
-    return [f"Timed on {'; '.join(device_texts(timed))}.",
-            f"Image: {' and '.join(shapes)} (channels × height × width)."]
+    return [TEXT["timed"].format(devices="; ".join(device_texts(timed))),
+            TEXT["image"].format(shapes=" and ".join(shapes))]
 
 
 def device_texts(timed: pd.DataFrame) -> list[str]:
     """Kind and name of each device that was timed, and its threads."""
-    shown = timed.reindex(columns=["device", "device_name", "threads"]).drop_duplicates().itertuples(index=False)
-    return [f"{kind}{f' ({name})' if name not in (kind, '') and not pd.isna(name) else ''}"
-            + ("" if pd.isna(threads) else f", {count(int(threads), 'thread')}") for kind, name, threads in shown]
+    shown = timed[["device", "device_name", "threads"]].drop_duplicates().itertuples(index=False)
+    return [f"{kind} ({name}), {count(threads, 'thread')}" for kind, name, threads in shown]
 
 
 def busy(timed: pd.DataFrame) -> list[str]:
     """Why times cannot be compared."""
-    others = timed["cores_of_others"].max() if len(timed) else 0
+    others = timed["cores_of_others"].max()
     return ([TEXT["mixed"]] * (len(device_texts(timed)) > 1)
             + [TEXT["busy"].format(cores=rounded(others))] * bool(others > BUSY))
 
@@ -223,68 +216,65 @@ def busy(timed: pd.DataFrame) -> list[str]:
 
 def statistics_tables(numbers: Numbers) -> list[Table]:
     """Ranks over datasets, promised against measured false-positive rates, and what another seed would change."""
-    made = []
-    if shown := list(numbers["ranks"]["metric"].unique()):
-        ranks = numbers["ranks"].set_index(["metric", "method"])["mean_rank"]
-        made.append(numbers.table("across datasets", [("mean rank", NAMES[metric]) for metric in shown], {
-            method: [rounded(ranks[metric, method]) for metric in shown] for method in numbers.run.methods}))
-        made[-1].caption += [rank_test(numbers, metric) for metric in shown]
-    made.append(_promises(numbers))
-    for pair in numbers.run.pairs:
-        found = of(numbers["statistics"], pair).query("metric in @RANKED")
-        if found.empty:
-            continue
-        cells = {(one.method, one.metric): (spread(one.mean, one.t_low, one.t_high), percent(one.share_test),
-                                            percent(one.share_seed)) for one in found.itertuples()}
-        shown = [metric for metric in RANKED if metric in set(found["metric"])]
-        made.append(numbers.table(
-            f"{'/'.join(pair)}: seeds", [(NAMES[one], label) for one in shown for label in ("mean", "tests", "seed")],
-            {method: [text for metric in shown for text in cells.get((method, metric), (DASH,) * 3)]
-             for method in found["method"].unique()}))
-        n = found["n_seeds"].min()
-        made[-1].caption += [f"{span(found['n_seeds'])} seed{'s' * bool(n > 1)}."] + [
-            f"From {n} seeds a deviation is known to a factor of {span(deviation_factors(n), rounded)}, and the "
-            "shares with it."] * bool(n > 1)
-    return made
+    found = [_seeds(numbers, pair) for pair in pairs_of(numbers["statistics"].query("metric in @RANKED"))]
+    return [*([] if numbers["ranks"].empty else [_ranks(numbers)]), _promises(numbers), *found]
+
+
+def _ranks(numbers: Numbers) -> Table:
+    """The mean ranks of all methods, and what the tests across datasets say."""
+    ranks = numbers["ranks"].set_index(["metric", "method"])["mean_rank"]
+    shown = ranks.index.unique("metric")
+    table = numbers.table("across datasets", [("mean rank", NAMES[metric]) for metric in shown], {
+        method: [rounded(ranks[metric, method]) for metric in shown] for method in numbers.run.methods})
+    table.caption += [rank_test(numbers, metric) for metric in shown]
+    return table
 
 
 def rank_test(numbers: Numbers, metric: str) -> str:
     """What the tests across datasets say of a metric, or why there is none."""
-    ours = numbers["ranks"].query("metric == @metric")
+    ours, text, labels = numbers["ranks"].query("metric == @metric"), TEXT["ranks"], numbers.run.labels
     pairs = numbers["comparisons"].query("metric == @metric").dropna(subset="p_holm")
-    first, labels = ours.iloc[0], numbers.run.labels
-    text = f"{NAMES[metric]}: {len(ours)} methods on {count(int(first['n_blocks']), 'dataset')} or categories"
+    first, few = ours.iloc[0], len(ours) < FROM_CD
+    found = text["few"].format(fewest=6 if few else FEWEST_FRIEDMAN)
     if not pd.isna(first["critical_difference"]):
-        return (f"{text}; Friedman's statistic {rounded(first['friedman_statistic'])}, "
-                f"p = {p_value(first['friedman_p'])}; mean ranks differ at 5 % where they lie "
-                f"{rounded(first['critical_difference'])} apart (Nemenyi).")
-    if len(ours) < FROM_CD and len(pairs):
-        found = [f"{labels[row.method]} and {labels[row.other]} (p = {p_value(row.p_holm)})"
-                 for row in pairs.itertuples() if row.p_holm < 0.05]
-        return f"{text}; by Wilcoxon's test, corrected after Holm, differ: {', '.join(found) or 'none'}."
-    fewest = FEWEST_FRIEDMAN if len(ours) >= FROM_CD else 6
-    return f"{text}: too few to test (it takes {fewest}), the ranks only describe them."
+        found = text["friedman"].format(statistic=rounded(first["friedman_statistic"]), p=p_value(first["friedman_p"]),
+                                        distance=rounded(first["critical_difference"]))
+    elif few and len(pairs):
+        differ = [f"{labels[row.method]} and {labels[row.other]} (p = {p_value(row.p_holm)})"
+                  for row in pairs.itertuples() if row.p_holm < 0.05]
+        found = text["wilcoxon"].format(differ=", ".join(differ) or "none")
+    return text["of"].format(metric=NAMES[metric], n=len(ours), blocks=count(first["n_blocks"], "dataset"), found=found)
 
 
 def _promises(numbers: Numbers) -> Table:
     """The measured false-positive rates of all datasets; bold where their interval does not hold the promised one."""
     rates = numbers["main"].query("metric == @FPR").merge(
         numbers["records"].drop_duplicates(KEY)[[*KEY, "false_positive_rate"]], on=KEY)
-    broken = set(rates.query("ci_low > false_positive_rate or ci_high < false_positive_rate")[KEY].itertuples(
-        index=False, name=None))
-
-    def cell(pair: Pair, method: str) -> str:
-        text = numbers.cell(pair, method, FPR)
-        return Bold(text) if (*pair, method) in broken else text
-
+    broken = rates.query("ci_low > false_positive_rate or ci_high < false_positive_rate").set_index(KEY).index
     table = numbers.table("false-positive rates", [("measured FPR", "/".join(pair)) for pair in numbers.pairs], {
-        method: [cell(pair, method) for pair in numbers.pairs] for method in rates["method"].unique()})
+        method: [(Bold if (*pair, method) in broken else str)(numbers.cell(pair, method, FPR))
+                 for pair in numbers.pairs] for method in rates["method"].unique()})
     for pair in numbers.pairs:
         records = of(numbers["records"], pair)
-        table.caption.append(
-            f"{'/'.join(pair)}: promised {span(records['false_positive_rate'], percent)}, "
-            f"{span(records['n_calibration'])} calibration and {span(records['n_test_normal'])} normal test images.")
+        table.caption.append(TEXT["promised"].format(
+            name="/".join(pair), rate=span(records["false_positive_rate"], percent),
+            calibration=span(records["n_calibration"]), normal=span(records["n_test_normal"])))
     table.warnings += too_small(numbers["records"])
+    return table
+
+
+def _seeds(numbers: Numbers, pair: Pair) -> Table:
+    """Means over seeds with their t-intervals, and whence the variance comes."""
+    found = of(numbers["statistics"], pair).query("metric in @RANKED")
+    shown, n = [metric for metric in RANKED if metric in set(found["metric"])], found["n_seeds"].min()
+    cells = {(one.method, one.metric): (spread(one.mean, one.t_low, one.t_high), percent(one.share_test),
+                                        percent(one.share_seed)) for one in found.itertuples()}
+    table = numbers.table(
+        f"{'/'.join(pair)}: seeds", [(NAMES[one], label) for one in shown for label in ("mean", "tests", "seed")],
+        {method: [text for metric in shown for text in cells.get((method, metric), (DASH,) * 3)]
+         for method in found["method"].unique()})
+    table.caption += [f"{span(found['n_seeds'])} seed{'s' * bool(n > 1)}."] + [
+        TEXT["deviation"].format(n=n, factor=span(deviation_factors(n), rounded))] * bool(n > 1)
     return table
 
 
@@ -293,30 +283,25 @@ def _promises(numbers: Numbers) -> Table:
 
 def summary(numbers: Numbers) -> str:
     """The main numbers as plain text of at most TERMINAL columns."""
-    parts = []
+    lines = []
     shown = numbers.pairs if len(numbers.run.pairs) <= SHOWN_ALONE else once(numbers.pairs)
     for pair, table in zip(numbers.pairs, main_tables(numbers), strict=True):
         if pair in shown:
             untimed = {} if is_mean(pair) else numbers.reasons(pair, timing=True)
-            lines = [*table.warnings, *(f"{label} is {note}" for label, note in table.notes.items()),
-                     *(f"{numbers.run.labels[name]}: {reason}" for name, reason in untimed.items())]
-            parts += [table.title, _grid(numbers, pair, table.frame.index), *map(_filled, lines), ""]
+            lines += [table.title, _grid(numbers, pair, table), *table.warnings,
+                      *(f"{label} is {note}" for label, note in table.notes.items()),
+                      *(f"{numbers.run.labels[name]}: {reason}" for name, reason in untimed.items()), ""]
     promised = span(numbers["records"]["false_positive_rate"], percent)
-    last = [TEXT["summary"].format(promised=promised), *timed_on(numbers["timing"])[:1], *busy(numbers["timing"])]
-    return "\n".join([*parts, *map(_filled, last)]) + "\n"
+    lines += [TEXT["summary"].format(promised=promised), *timed_on(numbers["timing"])[:1], *busy(numbers["timing"])]
+    return "".join((line if "\n" in line else textwrap.fill(line, TERMINAL)) + "\n" for line in lines)
 
 
-def _filled(line: str) -> str:
-    return textwrap.fill(line, TERMINAL)
-
-
-def _grid(numbers: Numbers, pair: Pair, labels: Iterable[str]) -> str:
-    """A row per method."""
-    def mark(cell: str) -> str:
-        return "*" * isinstance(cell, Bold) + cell.partition(" [")[0]
-
-    rows = [[label, *(mark(numbers.cell(pair, method, metric)) for metric in SUMMARY), numbers.latency(pair, method),
-             numbers.nfe(method)] for method, label in numbers.run.labels.items() if label in labels]
+def _grid(numbers: Numbers, pair: Pair, table: Table) -> str:
+    """The columns of SUMMARY, latency and NFE as plain text; the winner has an asterisk."""
+    cells = table.frame[[MAIN[metric] for metric in SUMMARY]].map(
+        lambda cell: "*" * isinstance(cell, Bold) + cell.partition(" [")[0])
+    methods = {label: name for name, label in numbers.run.labels.items()}
+    rows = [[label, *row, *numbers.cost(pair, methods[label])] for label, *row in cells.itertuples(name=None)]
     heads = ["method", *(NAMES[metric] for metric in SUMMARY), "latency ms", "NFE"]
     return tabulate(rows, heads, disable_numparse=True, colalign=["left", *["right"] * (len(heads) - 1)],
                     maxcolwidths=[LABEL, *[None] * (len(heads) - 1)])
