@@ -30,7 +30,9 @@ rule all:
 
 
 onstart:
-    check_origins()
+    with in_one_line():  # before anything is done: are the originals there?
+        for name in DATASETS:
+            origin(name).check()
 
 
 onsuccess:

@@ -1,4 +1,4 @@
-"""python -m radar: check data, score photographs, export maps, plan a run, compare runs, time a prediction."""
+"""python -m radar: check data, score photographs, export maps, plan a run, compare runs."""
 
 import argparse
 import os
@@ -7,7 +7,6 @@ from importlib import import_module
 from pathlib import Path
 
 RUN = "results/<dataset>/<category>/<method>/seed<k>"
-DEVICE = {"default": "auto", "choices": ("auto", "cpu", "cuda")}
 # Each is a module of radar.commands with main(), which is given these arguments by name and returns the exit status. It
 # is imported once it is called: torch takes seconds, and is not needed for --help or a typing mistake.
 COMMANDS: dict[str, tuple[str, dict[str, dict]]] = {
@@ -19,24 +18,17 @@ COMMANDS: dict[str, tuple[str, dict[str, dict]]] = {
         "--detector": {"type": Path, "required": True, "help": RUN},
         "--images": {"type": Path, "required": True, "help": "folder of PNG, JPEG, BMP or TIFF images"},
         "--out": {"type": Path, "required": True, "help": "folder for scores.csv and overlays/"},
-        "--device": DEVICE}),
+        "--device": {"default": "auto", "choices": ("auto", "cpu", "cuda")}}),
     "export": ("anomaly maps as TIFF, as MVTec AD's own evaluation reads them", {
         "--run": {"type": Path, "required": True, "help": RUN},
         "--out": {"type": Path, "required": True, "help": "folder for <category>/test/<defect>/<name>.tiff"}}),
-    "plan": ("jobs, arithmetic, device-hours and disk of a run", {
+    "plan": ("jobs of a run, arithmetic and device-hours of its trainings, disk", {
         "--configfile": {"type": Path, "help": "over config/config.yaml, e.g. config/paper.yaml"},
         "--tflops": {"type": float, "required": True, "help": "that the device sustains, e.g. 60"}}),
     "compare": ("two runs beside each other, with paired differences", {
         "first": {"help": "name of a run, or its folder, also of another checkout"},
         "second": {"help": "the same; differences are second minus first"},
         "--out": {"type": Path, "help": "CSV file with every metric"}}),
-    "bench": ("whole predictions against the bare network passes over the same tiles", {
-        "--detector": {"type": Path, "required": True, "help": "a detector of NFE 1, e.g. .../radar/seed0"},
-        "--size": {"type": int, "default": 128, "help": "side of the test image in px (default 128)"},
-        "--batch": {"type": int, "default": 1, "help": "images at once (default 1)"},
-        "--repeats": {"type": int, "default": 30},
-        "--threads": {"type": int, "default": 2},
-        "--device": DEVICE}),
 }
 
 

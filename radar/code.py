@@ -6,7 +6,7 @@ by hand, no path of a machine is in it, and a comment or a docstring changes not
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 from radar.files import ROOT
 
 
-class CodeError(Exception):
+class CodeError(ValueError):
     """A Python file that cannot be found or read. One line that names it."""
 
 
@@ -51,53 +51,41 @@ def digest(*entries: str, data: Iterable[str] = ()) -> str:
 
 def module_file(reference: str) -> Path:
     """The file of `package.module`, or of `package.module:Class`. Raises CodeError if there is none."""
-    module = reference.partition(":")[0]
-    for path in _files_of(module.split("."), _roots(module.partition(".")[0])):
-        if path.name != "__init__.py" or path.parent.name == module.rpartition(".")[2]:
-            return path
-    raise CodeError(f"no module '{module}' can be found; put it in baselines/ or install its package")
+    parts = reference.partition(":")[0].split(".")
+    root = ROOT
+    if not (ROOT / parts[0]).is_dir() and not _file(ROOT / parts[0]) and (spec := find_spec(parts[0])):  # installed
+        root = Path((spec.submodule_search_locations or [spec.origin or ""])[0]).parent
+    if (path := _file(root.joinpath(*parts))) is None:
+        raise CodeError(f"no module '{'.'.join(parts)}' can be found; put it in baselines/ or install its package")
+    return path
+
+
+def _file(place: Path) -> Path | None:
+    """The file of the module or package that lies at `place`, if there is one."""
+    return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
 
 
 @lru_cache
-def _roots(package: str) -> tuple[Path, ...]:
-    """The folders in which a top-level package may lie: that of the suite, or where it is installed."""
-    if (ROOT / package).is_dir() or (ROOT / f"{package}.py").is_file():
-        return (ROOT,)
-    spec = find_spec(package)
-    return (Path(spec.origin).parents[spec.submodule_search_locations is not None],) if spec and spec.origin else ()
-
-
-def _files_of(parts: list[str], folders: tuple[Path, ...]) -> Iterator[Path]:
-    """The file of a module, and the __init__.py of the packages that it lies in."""
-    for folder in folders:
-        for depth in range(len(parts), 0, -1):
-            place = folder.joinpath(*parts[:depth])
-            yield from (path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file())
-
-
-@lru_cache
-def _imported(path: Path) -> tuple[Path, ...]:
+def _imported(path: Path) -> list[Path]:
     """What a file imports of the suite and of its own package; a script, also the scripts beside it."""
     top = path.parent
     while (top / "__init__.py").is_file():
         top = top.parent
-    own = path.relative_to(top).parts[0]
-
-    def of(parts: list[str]) -> Iterator[Path]:
-        beside = parts[0] == own or top == ROOT / "workflow/scripts"
-        yield from _files_of(parts, tuple(dict.fromkeys((ROOT, top) if beside else (ROOT,))))
-
-    found: list[Path] = []
+    names: list[tuple[int, str]] = []  # how many dots stand before it, what is imported
     for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                found += of(alias.name.split("."))
+            names += [(0, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = node.module.split(".") if node.module else []
-            for alias in node.names:
-                parts = [*base, alias.name]
-                found += _files_of(parts, (path.parents[node.level - 1],)) if node.level else of(parts)
-    return tuple(dict.fromkeys(found))
+            names += [(node.level, f"{node.module or ''}.{alias.name}".lstrip(".")) for alias in node.names]
+    found: list[Path | None] = []
+    for level, name in names:
+        parts, roots = name.split("."), [ROOT]
+        if level:
+            roots = [path.parents[level - 1]]
+        elif top == ROOT / "workflow/scripts" or parts[0] == path.relative_to(top).parts[0]:
+            roots = [ROOT, top]
+        found += [_file(root.joinpath(*parts[:depth])) for root in roots for depth in range(1, len(parts) + 1)]
+    return [one for one in dict.fromkeys(found) if one]
 
 
 @lru_cache

@@ -6,32 +6,28 @@ Snakefile at every call, so it imports nothing heavy.
 
 import ast
 import os
-import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import yaml
 from pydantic import AfterValidator, Field, model_validator
 
 from radar.checked_yaml import UNSET, ConfigurationError, Count, Positive, Seed, Several, Strict, Text, check, read_yaml
-from radar.code import CodeError, module_file, parsed
+from radar.code import module_file, parsed
 from radar.diffusion.settings import CompletePredictor, NoisePredictors, Training, expand_predictors
 from radar.files import ROOT
 
 CONFIG = ROOT / "config"
 
 
-def _file(kind: Literal["dataset", "method"], name: str) -> Path:
-    """config/<kind>s/<name>.yaml. Raises ConfigurationError if there is none."""
+def _file(kind: str, name: str, advice: str) -> Path:
+    """config/<kind>s/<name>.yaml. Raises ConfigurationError, with advice, if there is none."""
     path = CONFIG / f"{kind}s" / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
-        advice = {"dataset": "your own images are folder/<name>, at data/folder/<name>",
-                  "method": f"to add one, write config/methods/{name}.yaml"}
-        raise ConfigurationError(f"unknown {kind} '{name}'; known: {known}; {advice[kind]}")
+        raise ConfigurationError(f"unknown {kind} '{name}'; known: {known}; {advice}")
     return path
 
 
@@ -55,7 +51,7 @@ class Dataset(Strict):
 @lru_cache
 def read_dataset(name: str) -> Dataset:
     """config/datasets/<name>.yaml, checked. Raises ConfigurationError."""
-    path = _file("dataset", name)
+    path = _file("dataset", name, "your own images are folder/<name>, at data/folder/<name>")
     return check(Dataset, read_yaml(path), str(path))
 
 
@@ -77,12 +73,9 @@ def expand_datasets(names: list[str]) -> list[str]:
     return list(dict.fromkeys(expanded))
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where a dataset's images lie and who lists them.
-
-    folder: which the paths of the manifest are relative to. source: module of radar.data. generated: made by a stage of
-    dvc.yaml; else the folder is the user's, and is only read.
+class Origin(NamedTuple):
+    """Where images lie, and who lists them: the folder that the manifest's paths are relative to, a module of
+    radar.data, its category and settings. generated: made by a stage of dvc.yaml; else the user's, and only read.
     """
 
     folder: str
@@ -90,13 +83,13 @@ class Origin:
     category: str
     settings: dict
     generated: bool
-    advice: str = ""
+    address: str = ""
 
     def check(self) -> None:
         """Raise ConfigurationError if the images should be there and are not."""
         if not self.generated and not Path(self.folder).is_dir():
             raise ConfigurationError(f"no folder {self.folder}: put or link the unpacked original there, or say "
-                                     f"--config data_root=FOLDER{self.advice}")
+                                     "--config data_root=FOLDER" + f" ({self.address})" * bool(self.address))
 
 
 def origin(name: str, data_root: str) -> Origin:
@@ -104,8 +97,8 @@ def origin(name: str, data_root: str) -> Origin:
     dataset, _, category = name.partition("/")
     about = read_dataset(dataset)
     if about.original:
-        advice = f" ({about.address})" if about.address else ""
-        return Origin(f"{data_root}/{about.original}", about.source, category, about.settings, False, advice)
+        folder = f"{data_root}/{about.original}"
+        return Origin(folder, about.source, category, about.settings, False, about.address)
     return Origin(f"data/{name}", "folder", category, about.settings, about.categories is not UNSET)
 
 
@@ -123,15 +116,12 @@ def generated_datasets() -> list[str]:
 
 
 def folder_state(folder: Path) -> list[float]:
-    """Number of files below a folder, links followed, and the latest change: when it differs, the data are read
-    anew."""
-    seen: set[str] = set()
-    times = [0.0]
+    """Number of files below a folder, links followed, and the latest change: if it differs, the data are read anew."""
+    seen, times = set(), [0.0]
     for top, folders, files in os.walk(folder, followlinks=True):
         seen.add(os.path.realpath(top))
         folders[:] = [name for name in folders if os.path.realpath(os.path.join(top, name)) not in seen]  # circles
-        paths = (os.path.join(top, name) for name in files)
-        times += [os.stat(path).st_mtime for path in paths if os.path.exists(path)]
+        times += [path.stat().st_mtime for path in (Path(top, name) for name in files) if path.exists()]
     return [len(times) - 1, max(times)]
 
 
@@ -152,42 +142,33 @@ class Method(Strict):
 
     @model_validator(mode="after")
     def _class_takes_the_settings(self) -> Self:
-        try:
-            tree = parsed(module_file(self.reference))
-        except CodeError as error:
-            raise ValueError(f"class: {error}") from error
-        name = self.reference.partition(":")[2]
-        found = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
-        if not found:
+        name, module = self.reference.partition(":")[2], parsed(module_file(self.reference))
+        classes = {node.name: node for node in module.body if isinstance(node, ast.ClassDef)}
+        if name not in classes:
             raise ValueError(f"class: the module of '{self.reference}' defines no class {name}")
-        for node in found[0].body:
+        for node in classes[name].body:
             if isinstance(node, ast.FunctionDef) and node.name == "__init__":
-                given_by_the_suite = {"seed", "device", "noise_predictor", "training"}
-                allowed = {"smoothing", *(argument.arg for argument in node.args.kwonlyargs)} - given_by_the_suite
+                given_by_suite = {"seed", "device", "noise_predictor", "training"}
+                allowed = {"smoothing", *(argument.arg for argument in node.args.kwonlyargs)} - given_by_suite
                 if unknown := sorted(self.settings.keys() - allowed):
                     raise ValueError(f"unknown setting '{unknown[0]}'; allowed: {', '.join(sorted(allowed))}")
         return self
 
 
-MethodName = Annotated[str, AfterValidator(lambda name: _file("method", name).stem)]
-
-
-def read_method(name: str, predictors: Iterable[str]) -> dict:
-    """config/methods/<name>.yaml, checked. predictors: the names of the run's noise predictors.
-
-    Raises ConfigurationError.
-    """
-    path = _file("method", name)
-    method = read_yaml(path)
-    uses = check(Method, method, str(path)).noise_predictor
-    if uses is not UNSET and uses not in predictors:
-        raise ConfigurationError(f"{path}: noise_predictor is '{uses}'; the configuration has: {', '.join(predictors)}")
-    return method
+MethodName = Annotated[str, AfterValidator(lambda name: _file(
+    "method", name, "to add one, write config/methods/<name>.yaml").stem)]
 
 
 def read_methods(predictors: Iterable[str]) -> dict[str, dict]:
-    """All of config/methods, by name. Raises ConfigurationError."""
-    return {path.stem: read_method(path.stem, predictors) for path in sorted((CONFIG / "methods").glob("*.yaml"))}
+    """All of config/methods by name, checked. predictors: names of noise predictors. Raises ConfigurationError."""
+    methods = {}
+    for path in sorted((CONFIG / "methods").glob("*.yaml")):
+        methods[path.stem] = read_yaml(path)
+        uses = check(Method, methods[path.stem], str(path)).noise_predictor
+        if uses not in (UNSET, *predictors):
+            raise ConfigurationError(f"{path}: noise_predictor is '{uses}'; the configuration has: "
+                                     f"{', '.join(predictors)}")
+    return methods
 
 
 def variant_method(method: dict) -> dict:
@@ -261,11 +242,3 @@ def check_config(config: dict) -> None:
     check(Config, config, "configuration")
     for name, predictor in expand_predictors(config).items():
         check(CompletePredictor, predictor, f"configuration: noise_predictors.{name}")
-
-
-def check_disk(folder: Path, gigabytes: float) -> None:
-    """Raise ConfigurationError if the disk of `folder` has less than so much room."""
-    free = shutil.disk_usage(folder).free / 2**30
-    if free < gigabytes:
-        raise ConfigurationError(f"disk: {free:.1f} GiB free for {folder}, the run needs {gigabytes:g} GiB; "
-                                 "make room and start again")

@@ -9,11 +9,11 @@ from pydantic import AfterValidator, Field, model_validator
 
 from radar.checked_yaml import UNSET, ConfigurationError, Seed, Several, Strict, Text, check, read_yaml
 from radar.config import MethodName, expand_datasets, variant_method
-from radar.diffusion.settings import NoisePredictors, Training, expand_predictors
+from radar.diffusion.settings import NoisePredictors, Training
 from radar.files import ROOT
 
 FILE = "config/ablation.yaml"
-NETWORKS = ("noise_predictor", "training")  # keys of a method that are no settings
+NETWORKS = {"noise_predictor", "training"}  # keys of a method that are no settings
 Number = int | float  # which is handed on as it is written
 Datasets = Annotated[Several[str], AfterValidator(expand_datasets)]
 Vary = Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], Field(max_length=1)]  # one key: its values
@@ -33,7 +33,7 @@ class Study(Strict):
     """at: the places on the x axis of the values of `vary`. also: settings of one more variant of each series."""
 
     title: Text
-    kind: Literal["list", "curve", "redraw"]
+    kind: Literal["list", "curve"]
     x: str = ""
     log: bool = False
     datasets: Datasets = UNSET
@@ -84,21 +84,21 @@ def read_ablation(path: str = FILE) -> dict:
 
 
 def expand_ablation(config: dict, ablation: dict, methods: dict[str, dict]) -> list[dict]:
-    """Every variant of every study, complete: study, series, x, variant, group, datasets, method.
+    """A row per variant of a study and dataset: study, dataset, series, x, variant, group, method.
 
     config: with the ablation's noise predictors among its own. methods: name -> what read_method gives, of all methods.
-    variant: a name made of the class and a digest of the settings, the same for the same variant in any study;
-    group: variants that one job does; method: as its YAML would be. Raises ConfigurationError.
+    variant: a name made of the class and a digest of the settings, the same for the same variant in any study; group:
+    variants that one job does; method: complete, as its YAML would be. Raises ConfigurationError.
     """
-    source = config.get("ablation", FILE)
-    predictors = expand_predictors(config)
+    source, predictors = config.get("ablation", FILE), config["noise_predictors"]
     checked = check(Ablation, ablation, source)
-    variants = []
+    rows = []
     for title, study in checked.studies.items():
-        chosen = [name for name in checked.datasets if study.datasets is UNSET or name in study.datasets]
+        variants = []
         for label, series in study.series.items():
+            own = series.settings | series.model_dump(include=NETWORKS, exclude_unset=True)
             for x, change in study.points(label):
-                method = _changed(methods[series.method], series, change)
+                method = _changed(_changed(variant_method(methods[series.method]), own), change)
                 uses = method.get("noise_predictor")
                 if uses not in (None, *predictors):
                     raise ConfigurationError(f"{source}: studies.{title}.series.{label}: unknown noise predictor "
@@ -107,19 +107,18 @@ def expand_ablation(config: dict, ablation: dict, methods: dict[str, dict]) -> l
                 variant = f"{method['class'].partition(':')[2]}-{digest}"
                 # what trains for itself is a job of its own; without any network, all are one
                 group = uses or (variant if "training" in method else "no_predictor")
-                variants.append({"study": title, "series": label, "x": x, "variant": variant, "group": group,
-                                 "datasets": chosen, "method": method})
-    return variants
+                variants.append({"series": label, "x": x, "variant": variant, "group": group, "method": method})
+        rows += [{"study": title, "dataset": name, **one} for name in checked.datasets
+                 if study.datasets is UNSET or name in study.datasets for one in variants]
+    return rows
 
 
-def _changed(method: dict, series: Series, change: dict) -> dict:
-    """A method with what a series, and then one point of it, put over its own."""
-    method = variant_method(method)
-    own = series.model_dump(include=set(NETWORKS), exclude_unset=True)
+def _changed(method: dict, change: dict) -> dict:
+    """A method with other settings, on another noise predictor, or with keys of its training over its own."""
     settings = {key: value for key, value in change.items() if key not in NETWORKS}
-    method = method | {"settings": method.get("settings", {}) | series.settings | settings} | own
+    changed = method | {"settings": method.get("settings", {}) | settings}
     if "noise_predictor" in change:
-        method["noise_predictor"] = change["noise_predictor"]
+        changed["noise_predictor"] = change["noise_predictor"]
     if "training" in change:
-        method["training"] = method.get("training", {}) | change["training"]
-    return method
+        changed["training"] = method.get("training", {}) | change["training"]
+    return changed

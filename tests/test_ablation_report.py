@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from radar.evaluation.bootstrap import paired_difference
+from radar.evaluation.bootstrap import interval
 from radar.files import write_json
 from radar.report import ablation, ablation_figures, ablation_tables, table
 from radar.report.load import read_run
+from radar.report.tables import TEXT
 
 ROOT = Path(__file__).resolve().parent.parent
 LITERAL = "RADAR-1a2b3c4d"
@@ -47,12 +48,12 @@ class Report:
         self.run, self.folder, self.seeds = root / "results/runs/a", root / "results/ablation", range(seeds)
         for name, seed, (_, _, variant, _, value, *chosen) in itertools.product(datasets, self.seeds, variants):
             self.train(name, variant, seed, value, *chosen)
-        plan = {"datasets": datasets, "seeds": list(self.seeds), "literal": LITERAL}
+        plan = {"seeds": list(self.seeds), "literal": LITERAL}
         plan["studies"] = {name: {"title": f"The {name}", "x": None, "log": None, "kind": "list", "compare": None,
                                   "metrics": ["image_auroc", "pixel_aupro"]} | study for name, study in studies.items()}
-        plan["variants"] = [{"study": study, "series": series, "x": x, "variant": variant,
-                             "datasets": datasets[:1] if study == "contamination" else datasets}
-                            for study, series, variant, x, *_ in variants]
+        plan["variants"] = [{"study": study, "dataset": name, "series": series, "x": x, "variant": variant}
+                            for asked in studies for name in (datasets[:1] if asked == "contamination" else datasets)
+                            for study, series, variant, x, *_ in variants if study == asked]
         write_json(self.run / "ablation/variants.json", plan)
         if ("readings", "impossible") in {(study, series) for study, series, *_ in variants}:
             self.fail("texture/gravel", "impossible")
@@ -95,7 +96,7 @@ class Report:
         first, second = (np.mean([json.loads((folder / "metrics.json").read_text())["metrics"][metric]
                                   for folder in one]) for one in folders)
         draws = [np.mean([np.load(folder / "bootstrap.npz")[metric] for folder in one], axis=0) for one in folders]
-        return pytest.approx([first - second, *paired_difference(*draws)])
+        return pytest.approx([first - second, *interval(draws[0] - draws[1])])
 
 
 @pytest.fixture(scope="module")  # tests read it only
@@ -191,7 +192,7 @@ def test_without_the_literal_reading_there_is_no_difference_but_a_warning(tmp_pa
     report.fail("elpv/mono", LITERAL)
     report.read()
     assert report.table.query("dataset == 'elpv'")["difference"].isna().all()
-    assert report.tables["The readings: elpv/mono"].warnings == [ablation_tables.NO_LITERAL]
+    assert report.tables["The readings: elpv/mono"].warnings == [TEXT["ablation"]["no_literal"]]
     assert not report.tables["The readings: texture/gravel"].warnings
     assert "not compared" in [text.get_text() for text in report.figure("readings").legends[0].get_texts()]
 

@@ -13,10 +13,11 @@ from radar.report.compare import METRICS
 def test_the_shipped_claims_ask_for_metrics_and_studies_that_there_are():
     studies = yaml.safe_load((CONFIG / "ablation.yaml").read_text())["studies"]
     for one in claim_config.read_claims():
-        assert {*one.options.get("metrics", []), one.options.get("metric", "f1")} <= set(METRICS)
-        if one.kind == "trend":
-            study = studies[one.options["study"]]
-            assert one.options["at"] in study["at"][:-1] and one.options["series"] in study["series"]
+        test = getattr(one.says.test, one.says.kind)
+        assert {*getattr(test, "metrics", []), getattr(test, "metric", "f1")} <= set(METRICS)
+        if one.says.kind == "trend":
+            study = studies[test.study]
+            assert test.at in study["at"][:-1] and test.series in study["series"]
 
 
 GOOD = {"Paper": {"paper": "arXiv:0", "methods": ["radar"], "claims": {"a": {

@@ -26,7 +26,7 @@ def package(tmp_path, monkeypatch):
         "mine/helper.py": "def late():\n    from mine.deep import thing\n    import radar.images.filters\n",
         "mine/near.py": "y = 1\n", "mine/deep/__init__.py": "", "mine/deep/thing.py": "x = 1\n", "mine/other.py": ""})
     monkeypatch.syspath_prepend(tmp_path)
-    for function in (code._roots, code._imported, code._statements):
+    for function in (code._imported, code._statements):
         function.cache_clear()
     return tmp_path / "mine"
 
@@ -61,7 +61,7 @@ def test_a_digest_holds_no_path(package, tmp_path, monkeypatch):
     (tmp_path / "second").mkdir()
     (tmp_path / "elsewhere").rename(tmp_path / "second/mine")
     monkeypatch.syspath_prepend(tmp_path / "second")
-    for function in (code._roots, code._imported, code._statements):
+    for function in (code._imported, code._statements):
         function.cache_clear()
     assert code.digest("mine.method:Mine") == before
 

@@ -87,7 +87,8 @@ def test_any_size_and_batch_gives_the_same_grid(images):
 
 
 def test_other_weights_are_refused_and_missing_ones_say_what_to_do(monkeypatch):
-    monkeypatch.setattr(features_module._Lite0, "digest", "0" * 64)
+    other = features_module.BACKBONES["efficientnet_lite0"]._replace(sha256="0" * 64)
+    monkeypatch.setitem(features_module.BACKBONES, "efficientnet_lite0", other)
     features_module._loaded.cache_clear()
     with pytest.raises(FeatureError, match="not the known weights"):
         FrozenFeatures()
@@ -251,8 +252,8 @@ def test_invad_at_the_papers_size_builds_trains_one_step_and_predicts(monkeypatc
     """EfficientNet-B4 at 256 px and DiT, patch 1, width 2048, depth 16. In bfloat16, to keep the memory low."""
     from efficientnet_lite_pytorch import EfficientNet
 
-    monkeypatch.setattr(features_module._B4, "_weights",  # they come in no package; the shapes do not depend on them
-                        lambda self: EfficientNet.from_name("efficientnet-b4", image_size=256).state_dict())
+    monkeypatch.setattr(features_module, "_weights",  # they come in no package; the shapes do not depend on them
+                        lambda backbone: EfficientNet.from_name("efficientnet-b4", image_size=256).state_dict())
     features_module._loaded.cache_clear()
     features = FrozenFeatures(backbone="efficientnet_b4")
     maps = features(images[0][None])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from radar.commands.score import score_folder
+from radar.commands import score
 from radar.images.overlay import overlay
 from radar.method.detector import MethodError, build
 from tests.conftest import grain
@@ -67,7 +67,7 @@ def test_scores_overlays_and_the_broken_file(detector_folder, photographs, tmp_p
 def test_a_second_run_does_not_score_its_own_overlays(detector_folder, photographs):
     (photographs / "broken.png").unlink()
     for _ in range(2):
-        assert score_folder(detector_folder, photographs, photographs / "out", "cpu") == []
+        assert score.main(detector_folder, photographs, photographs / "out", "cpu") == 0
         assert len((photographs / "out/scores.csv").read_text().splitlines()) == 7
 
 
@@ -88,5 +88,5 @@ def test_bad_arguments_are_one_line(detector_folder, tmp_path):
                                     (detector_folder, tmp_path / "empty", "holds no image"),
                                     (tmp_path / "empty", tmp_path / "empty", "holds no trained detector")):
         with pytest.raises(MethodError, match=words):
-            score_folder(detector, images, tmp_path / "out", "cpu")
+            score.main(detector, images, tmp_path / "out", "cpu")
         assert not (tmp_path / "out").exists()

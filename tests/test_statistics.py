@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from radar.evaluation import statistics
-from radar.evaluation.bootstrap import image_samples, interval, paired_difference, resample_weights
+from radar.evaluation.bootstrap import interval, resample_weights
+from radar.evaluation.metrics import image_metrics
 from radar.evaluation.statistics import Variance
 
 
@@ -88,8 +89,8 @@ def test_the_paired_bootstrap_of_equal_methods_finds_a_difference_once_in_twenty
     excluded = []
     for _ in range(runs):
         common = rng.normal(size=120) + label
-        pair = [image_samples(common + rng.normal(size=120), label, weights)["image_auroc"] for _ in range(2)]
-        low, high = paired_difference(*pair)
+        first, second = (image_metrics(common + rng.normal(size=120), label, weights)["image_auroc"] for _ in range(2))
+        low, high = interval(first - second)
         excluded.append(not low <= 0 <= high)
     assert within_binomial(sum(excluded), runs, 0.06)  # the percentile interval of so many images is a little short
 

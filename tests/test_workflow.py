@@ -514,9 +514,9 @@ def test_a_training_that_outlives_its_workflow_is_waited_for_and_not_done_twice(
     trained = folder / "results/texture/gravel" / next(name for name, label in networks.items() if label == "pixels")
     settings = json.loads((trained / "seed0/noise_predictor.json").read_text())["settings"] | {"training": TRAINING}
     out = trained / "seed8"
-    command = [sys.executable, "workflow/scripts/train.py", "--manifest", "results/texture/gravel/manifest.csv",
-               "--data", "data/texture/gravel", "--settings", json.dumps(settings), "--calibration-fraction", "0.25",
-               "--longest-side", "48", "--seed", "8", "--device", "cpu", "--threads", "1", "--out", str(out)]
+    job = {"data": "data/texture/gravel", "seed": 8, "device": "cpu", "longest_side": 48, "calibration_fraction": 0.25}
+    command = [sys.executable, "workflow/scripts/train.py", json.dumps(job | {"predictor": settings}), "--threads", "1",
+               "--manifest", "results/texture/gravel/manifest.csv", "--out", str(out)]
     subprocess.run(command, cwd=folder, env=environment(folder), check=True)
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     with exclusive(out, "the training that goes on"):
@@ -528,7 +528,7 @@ def test_a_training_that_outlives_its_workflow_is_waited_for_and_not_done_twice(
     after = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     assert {**before, ".lock": 0} == {**after, ".lock": 0}
     # other settings are another training
-    command[command.index(json.dumps(settings))] = json.dumps(settings | {"training": TRAINING | {"images": 320}})
+    command[2] = json.dumps(job | {"predictor": settings | {"training": TRAINING | {"images": 320}}})
     subprocess.run(command, cwd=folder, env=environment(folder), check=True)
     assert (out / "noise_predictor.json").stat().st_mtime_ns != before["noise_predictor.json"]
 

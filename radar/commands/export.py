@@ -17,23 +17,17 @@ from radar.images.map_archive import read_maps, read_scale
 
 
 def main(run: Path, out: Path) -> int:
-    print(f"{export_maps(run, out)} maps: {out}")
-    return 0
-
-
-def export_maps(run: Path, out: Path) -> int:
-    """Write the maps of results/<dataset>/<category>/<method>/seed<k>; returns how many.
+    """Write the maps of results/<dataset>/<category>/<method>/seed<k>.
 
     Raises ValueError or OSError, in one line, if the run has no maps, or two images the same name and defect.
     """
     if not (run / "maps.npz").is_file():
         raise ValueError(f"{run} holds no maps.npz; give results/<dataset>/<category>/<method>/seed<k>")
-    category, table = run.parts[-3], manifest.read(run.parent.parent / "manifest.csv")
-    test = table[table["split"] == "test"].set_index("path")
+    test = manifest.read(run.parent.parent / "manifest.csv").set_index("path")
     scale, written = read_scale(run / "maps.npz"), set()
     for name, anomaly_map in read_maps(run / "maps.npz"):
         row = test.loc[name]
-        target = out / category / "test" / (row["defect"] or "good") / f"{Path(name).stem}.tiff"
+        target = out / run.parts[-3] / "test" / (row["defect"] or "good") / f"{Path(name).stem}.tiff"
         if target in written:
             raise ValueError(f"{name}: another test image has the same name and defect, {target}; rename one of them")
         written.add(target)
@@ -42,4 +36,5 @@ def export_maps(run: Path, out: Path) -> int:
             image = image.resize(size, Image.Resampling.BILINEAR)
         with atomic(target) as temporary:
             image.save(temporary)
-    return len(written)
+    print(f"{len(written)} maps: {out}")
+    return 0

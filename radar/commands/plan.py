@@ -1,43 +1,45 @@
-"""What a run will take before it is started: its jobs, its arithmetic, and from these device-hours and disk.
+"""What a run will take before it is started: its jobs, the arithmetic and device-hours of its trainings, and disk.
 
-Jobs are counted by Snakemake's dry run. Arithmetic is counted, not estimated: PyTorch's FLOP counter goes once through
-every network that is trained, forward and backward, and through every prediction's networks. Hours are that arithmetic
-over the rate that the device sustains. Reading images, statistics and the evaluation on the CPU are not in the hours.
-(A multiplication with its addition counts as two.)
+Jobs are those of Snakemake's dry run. Arithmetic is counted, not estimated: PyTorch's FLOP counter goes once, forward
+and backward, through every network that is trained, on the meta device, where nothing is computed; a multiplication
+with its addition counts as two. Hours are that arithmetic over the rate that the device sustains. Not counted are the
+frozen features and the predictions (of config/paper.yaml 2 % of the arithmetic), and what the CPU does: reading images,
+statistics, the evaluation.
 """
 
-import re
 import subprocess
 import sys
+import tempfile
 import warnings
-from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
+import pandas as pd
 import torch
+from PIL import Image
 from snakemake.utils import update_config
+from torch import Tensor, nn
 
 from radar import config as configuration
 from radar.data import manifest
 from radar.diffusion.predictor import NoisePredictor
+from radar.diffusion.training import Batches, Training
 from radar.evaluation.timing import flops
-from radar.images.tiling import tiling
+from radar.images.image_set import ImageSet
 from radar.method.detector import build
 
-SIDE = 256  # px; images of datasets that are not there are taken as squares of the longest side, or of this
-
-
-class Work(NamedTuple):
-    """FLOPs of a training image, of an evaluation of a square, of an image's frozen features; trained parameters."""
-
-    training: float
-    evaluation: float
-    features: float
-    parameters: int
+SIDE = 256  # px of an image where no longest side is set
 
 
 def main(configfile: Path | None, tflops: float) -> int:
-    print(plan(read_config(configfile), jobs(configfile), tflops))
+    config = read_config(configfile)
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", "--cores", "1"]
+    command += ["--configfile", str(configfile)] if configfile else []
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise RuntimeError("snakemake --dry-run failed, see above")
+    print(done.stdout.rpartition("Job stats:\n")[2].partition("\n\n")[0], plan(config, tflops), sep="\n\n")
     return 0
 
 
@@ -50,96 +52,73 @@ def read_config(configfile: Path | None) -> dict:
     return config
 
 
-def jobs(configfile: Path | None) -> Counter[str]:
-    """How many jobs of every rule, by Snakemake's dry run. Raises RuntimeError with what it says if it fails."""
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", "--cores", "1"]
-    done = subprocess.run(command + (["--configfile", str(configfile)] if configfile else []), capture_output=True,
-                          text=True)
-    if done.returncode:
-        raise RuntimeError(f"snakemake --dry-run failed: {done.stderr.strip().splitlines()[-1]}")
-    table = re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, flags=re.MULTILINE)
-    return Counter({name: int(count) for name, count in table if name not in ("total", "all")})
-
-
-def counts(name: str) -> tuple[int, int]:
-    """(training images with calibration, test images) of <dataset>/<category>: of its manifest, else as published.
-
-    The published numbers are of whole datasets; a category has its share. Generated datasets say it in their settings.
-    """
+def count_test_images(name: str) -> float:
+    """How many test images <dataset>/<category> has: by its manifest, else its share of the published number; datasets
+    that are made here are small, and are 0 until they are made."""
     if (path := Path("results") / name / "manifest.csv").is_file():
-        splits = manifest.read(path)["split"].to_list()
-        return len(splits) - splits.count("test"), splits.count("test")
+        return (manifest.read(path)["split"] == "test").sum()
     about = configuration.read_dataset(name.partition("/")[0])
-    if about.images:
-        share = len(about.categories)
-        return round(about.images["train"] / share), round(about.images["test"] / share)
-    of = Counter(about.settings)
-    return (of["train_normal"] + of["calibration_normal"],
-            of["test_normal"] + of["test_defective"] + 18 * of["test_per_defect"])
+    return about.images["test"] / len(about.categories) if about.images else 0
 
 
-def of_predictor(predictor: NoisePredictor) -> Work:
-    """The work of a noise predictor on the meta device, where shapes have no numbers and nothing is computed."""
-    patch = predictor.settings["patch"]
-    square = torch.zeros(1, sum(predictor.groups), patch, patch, device="meta")
-    network = predictor.network.requires_grad_(True)
-    training = flops(lambda: predictor.loss(square, torch.Generator().manual_seed(0)).backward())
-    evaluation, features = flops(lambda: predictor.eps(square, 10)), 0
-    if (frozen := predictor.features) is not None:
-        features = flops(lambda: frozen(torch.zeros(1, 3, SIDE, SIDE, device="meta")))
-    return Work(training + features, evaluation, features, sum(one.numel() for one in network.parameters()))
+class Count(Training):
+    """Counts a step with one image instead of training. parameters: how many are trained. flops: of the image's way
+    through the network, forward and backward.
+    """
+
+    parameters = flops = 0
+
+    def __init__(self) -> None:
+        super().__init__({"batch_size": 1}, 0, Path())
+
+    def __call__(self, network: nn.Module, loss: Callable[[Tensor, torch.Generator], Tensor],
+                 batches: Batches) -> list[dict]:
+        generator = torch.Generator().manual_seed(0)
+        self.parameters = sum(one.numel() for one in network.requires_grad_(True).parameters())
+        with torch.device("cpu"):  # what is drawn has numbers
+            self.flops = flops(lambda: loss(batches(generator), generator).backward())
+        return []
 
 
-def of_own_networks(detector) -> Work:
-    """The work of DiffusionAD, which trains networks of its own: a training step is three of its predictions."""
-    with torch.device("meta"):
-        detector._build(3)
-    square = torch.zeros(1, 3, detector.patch, detector.patch, device="meta")
-    prediction = flops(lambda: detector._predict_tiles(square, *[square] * detector.nfe))
-    return Work(3 * prediction, prediction / detector.nfe, 0, detector.parameters())
-
-
-def on_meta(settings: dict) -> NoisePredictor:
+def of_predictor(settings: dict) -> Count:
+    """The training of a noise predictor."""
     with torch.device("meta"), warnings.catch_warnings(action="ignore"):  # that it takes no weights is what is wanted
-        return NoisePredictor(settings, 3, "meta")
+        predictor = NoisePredictor(settings, 3, "meta")
+    square = torch.zeros(1, sum(predictor.groups), settings["patch"], settings["patch"], device="meta")
+    count = Count()
+    count(predictor.network, predictor.loss, lambda _: square)
+    return count
 
 
-def plan(config: dict, counted: Counter[str], tflops: float) -> str:
-    """The plan as text. counted: jobs of every rule. tflops: the sustained rate in TFLOP/s."""
-    datasets = configuration.expand_datasets(config["datasets"])
-    settings = configuration.expand_predictors(config)
-    methods = {name: configuration.read_method(name, settings) for name in config["methods"]}
-    seeds, side = len(config["seeds"]), config["longest_side"] or SIDE
-    runs = len(datasets) * seeds
-    train, test = map(sum, zip(*map(counts, datasets), strict=True))
-    used = dict.fromkeys(one["noise_predictor"] for one in methods.values() if one.get("noise_predictor"))
-    predictors = {name: on_meta(settings[name]) for name in used}
-    work = {name: of_predictor(one) for name, one in predictors.items()}
-    rows = [(f"train {name}", one.parameters, one.training * settings[name]["training"]["images"] * runs)
-            for name, one in work.items()]  # of each: trained parameters, FLOPs
-    for name, method in methods.items():
-        shared = method.get("noise_predictor") or ""
-        detector = build(method, seed=0, device="meta", noise_predictor=predictors.get(shared))
-        one, tiles = work.get(shared), settings.get(shared) or method.get("settings", {})
-        if "training" in method and not hasattr(detector, "_predict_tiles"):
-            rows.append((f"train {name} (not counted)", 0, 0.0))  # a method of the user's that trains as it likes
-        elif "training" in method:
-            one, images = of_own_networks(detector), (config["training"] | method["training"])["images"]
-            rows.append((f"train {name}", one.parameters, one.training * images * runs))
-        if one is not None:
-            squares = 1 if tiles.get("space") == "features" else tiling(
-                side, side, tiles["patch"], tiles["stride"], "cpu").count
-            rows.append((f"fit and score {name}", 0, (one.features + detector.nfe * squares * one.evaluation)
-                         * (train + test) * seeds))
-    total, weights = sum(row[2] for row in rows), 4 * runs * sum(row[1] for row in rows)
-    by_rule = ", ".join(f"{count} x {rule}" for rule, count in counted.most_common())
+def of_method(method: dict) -> Count:
+    """The training of a method's own networks; 0 FLOPs if it does not train by the Training that it is given."""
+    count = Count()
+    with tempfile.TemporaryDirectory() as folder:
+        Image.new("RGB", (SIDE, SIDE)).save(Path(folder, "blank.png"))
+        with torch.device("meta"), suppress(Exception):  # after it there is nothing that `fit` could work on
+            build(method, seed=0, device="meta", training=count).fit(ImageSet(Path(folder), ["blank.png"], channels=3))
+    return count
+
+
+def plan(config: dict, tflops: float) -> str:
+    """Trainings, device-hours at so many TFLOP/s sustained, and disk, as text."""
+    datasets, seeds = configuration.expand_datasets(config["datasets"]), len(config["seeds"])
+    predictors = configuration.expand_predictors(config)
+    known = configuration.read_methods(predictors)
+    methods = {name: known[name] for name in config["methods"]}
+    used = dict.fromkeys(one["noise_predictor"] for one in methods.values() if "noise_predictor" in one)
+    trainings = [(name, of_predictor(predictors[name]), predictors[name]["training"]) for name in used] + [
+        (name, of_method(one), config["training"] | one["training"]) for name, one in methods.items()
+        if "training" in one]
+    table = pd.DataFrame([
+        (f"train {name}", count.parameters / 1e6, count.flops * budget["images"] * len(datasets) * seeds / 1e15)
+        for name, count, budget in trainings], columns=["", "parameters [M]", "PFLOP"])
+    table["hours"] = table["PFLOP"] / tflops / 3.6
+    maps = sum(map(count_test_images, datasets)) * len(methods) * seeds * 2 * (config["longest_side"] or SIDE) ** 2
+    weights = 4e6 * table["parameters [M]"].sum() * len(datasets) * seeds
     return "\n".join([
-        f"{len(datasets)} datasets, {len(methods)} methods, {seeds} seeds: {train} training, {test} test images",
-        f"{sum(counted.values())} jobs still to run: {by_rule}", "",
-        f"{'':34}{'parameters [M]':>16}{'PFLOP':>12}{'hours':>10}",
-        *(f"{name:34}{f'{parameters / 1e6:.1f}' if parameters else '':>16}{operations / 1e15:>12.1f}"
-          f"{operations / tflops / 3.6e15:>10.2f}" for name, parameters, operations in rows), "",
-        f"together {total / 1e15:.0f} PFLOP: {total / tflops / 3.6e15:.1f} device-hours at {tflops:.3g} TFLOP/s "
-        "sustained",
-        f"disk: {2 * side**2 * test * len(methods) * seeds / 2**30:.1f} GiB of maps, {weights / 2**30:.1f} GiB of "
-        "weights; images are read where they lie"])
+        table.to_string(index=False, float_format="%.2f"),
+        *(f"{name}: not counted, it trains in a way of its own" for name in table.loc[table["PFLOP"] == 0, ""]),
+        f"{len(datasets)} datasets, {seeds} seeds, {table['PFLOP'].sum():.0f} PFLOP: {table['hours'].sum():.1f} "
+        f"device-hours of training at {tflops:g} TFLOP/s sustained",
+        f"disk: {maps / 2**30:.1f} GiB of maps, {weights / 2**30:.1f} GiB of weights; images are read where they lie"])

@@ -21,8 +21,7 @@ from radar.diffusion.schedule import ALPHA_BAR, T, at, diffuse, draw_noise, imag
 from radar.diffusion.training import Batches
 from radar.files import atomic, write_json
 from radar.images.features import FrozenFeatures, feature_maps
-from radar.images.image_set import ImageSet
-from radar.images.kept import Kept
+from radar.images.image_set import ImageSet, Kept
 from radar.images.tiling import Tiling, tiling
 
 

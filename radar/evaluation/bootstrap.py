@@ -3,14 +3,11 @@
 Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 13 (percentile interval) and 8. Images are drawn,
 not pixels: the pixels of an image are not independent. A resample keeps the numbers of normal and anomalous images. It
 depends on the labels and the seed alone, so that all methods and training seeds of a dataset meet the same resamples,
-and a difference between two methods can be taken draw by draw.
+and a difference between two methods is taken draw by draw.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-from radar.evaluation.curves import Array
-from radar.evaluation.metrics import PixelHistograms, decision_metrics, image_metrics, pixel_metrics
 
 
 def resample_weights(label: ArrayLike, draws: int, seed: int) -> NDArray[np.int32]:
@@ -24,21 +21,6 @@ def resample_weights(label: ArrayLike, draws: int, seed: int) -> NDArray[np.int3
     return weights
 
 
-def image_samples(score: ArrayLike, label: ArrayLike, weights: NDArray) -> dict[str, Array]:
-    """`image_metrics` of every resample: {name: [draws]}."""
-    return image_metrics(score, label, weights=weights)
-
-
-def decision_samples(decision: ArrayLike, label: ArrayLike, weights: NDArray, prefix: str = "") -> dict[str, Array]:
-    """`decision_metrics` of every resample: {name: [draws]}. The threshold stays as calibrated."""
-    return decision_metrics(decision, label, prefix, weights=weights)
-
-
-def pixel_samples(histograms: PixelHistograms | None, weights: NDArray, aupro_limit: float = 0.3) -> dict[str, Array]:
-    """`pixel_metrics` of every resample: {name: [draws]}; empty where pixel metrics do not apply."""
-    return {} if histograms is None else pixel_metrics(histograms, aupro_limit, weights=weights)
-
-
 def interval(samples: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     """Percentile interval (low, high) of samples [draws]. NaN draws are left out; (NaN, NaN) if none remains."""
     values = np.asarray(samples, np.float64)
@@ -47,14 +29,3 @@ def interval(samples: ArrayLike, level: float = 0.95) -> tuple[float, float]:
         return float("nan"), float("nan")
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-def paired_difference(samples_a: ArrayLike, samples_b: ArrayLike, level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval (low, high) of a - b, draw by draw; both [draws] from the same resamples.
-
-    The difference is significant at the level if 0 lies outside. Raises ValueError if the lengths differ.
-    """
-    a, b = np.asarray(samples_a, np.float64), np.asarray(samples_b, np.float64)
-    if a.shape != b.shape:
-        raise ValueError(f"paired samples differ in length: {a.shape} and {b.shape}")
-    return interval(a - b, level)

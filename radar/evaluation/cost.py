@@ -6,7 +6,7 @@ the parts of a pass this gives each network alone, with the inputs that it had, 
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from unittest.mock import patch
@@ -43,19 +43,19 @@ class Cost:
 
     whole: seconds of the prediction. parts: seconds in tiling (split and stitch), frozen features, the noise
     predictor's network (a network that is called with a timestep), and other networks (DiffusionAD's segmentation); a
-    part that the detector lacks is missing. Of nested ones the outer counts, so the rest of the whole is scoring,
-    copies, and arithmetic between evaluations. evaluations: of the noise predictor per tile.
+    part that the detector lacks is missing. The rest of the whole is scoring, copies, and arithmetic between
+    evaluations. evaluations: of the noise predictor per tile.
     """
 
     def __init__(self, detector: Detector, call: Callable[[], object]):
         self.device, self.parts = detector.device, defaultdict[str, float](float)
-        self._calls = defaultdict[str, list[tuple[Hashable, Callable]]](list)
+        self._calls = defaultdict[str, list[Callable]](list)  # of networks, by part
         self._tiles = self._rows = 0  # of the image, 0 if it is not split; that went through noise predictors
-        self._inside = False
+        watched = [(Tiling, "split", "tiling"), (Tiling, "stitch", "tiling"), (FrozenFeatures, "__call__", "features"),
+                   *((network, "forward", "network") for network in _networks(detector))]
         with ExitStack() as stack:
-            for owner, name in ((Tiling, "split"), (Tiling, "stitch"), (FrozenFeatures, "__call__"),
-                                *((network, "forward") for network in _networks(detector))):
-                stack.enter_context(patch.object(owner, name, self._timed(owner, getattr(owner, name))))
+            for owner, name, part in watched:
+                stack.enter_context(patch.object(owner, name, self._timed(part, getattr(owner, name))))
             start = time.perf_counter()
             call()
             self.whole = time.perf_counter() - start
@@ -66,63 +66,49 @@ class Cost:
         values = {f"{part}_ms": 1000 * self.parts[part] if part in self.parts else None for part in PARTS}
         return values | {"rest_ms": 1000 * (self.whole - sum(self.parts.values())), "evaluations": self.evaluations}
 
-    def alone(self) -> dict[str, tuple[Hashable, Callable[[], None]]]:
-        """The parts that are networks -> (key, call): once over the image; of the noise predictor one evaluation.
-
-        Networks of one architecture on inputs of one shape cost the same, and have the same key.
-        """
-        return {part: ((part, *(key for key, _ in calls)), partial(self._repeat, [call for _, call in calls]))
-                for part, calls in self._calls.items()}
+    def alone(self) -> dict[str, Callable[[], None]]:
+        """The parts that are networks, to be called: once over the image; of the noise predictor one evaluation."""
+        return {part: partial(self._repeat, calls) for part, calls in self._calls.items()}
 
     def _repeat(self, calls: list[Callable]) -> None:
         for call in calls:
             call()
         synchronise(self.device)
 
-    def _timed(self, owner: object, function: Callable) -> Callable:
+    def _timed(self, part: str, function: Callable) -> Callable:
         def timed(*args, **kwargs):
-            if self._inside:
-                return function(*args, **kwargs)
-            self._inside = True
             synchronise(self.device)
             start = time.perf_counter()
             result = function(*args, **kwargs)
             synchronise(self.device)
             taken = time.perf_counter() - start
-            self._inside = False
-            if owner is Tiling:
-                part = "tiling"
+            if part == "tiling":
+                self.parts[part] += taken
                 self._tiles = self._tiles or len(result)  # the first is a split
             else:
-                part = self._network(owner, function, args, kwargs)
-            self.parts[part] += taken
+                self.parts[self._remembered(part, function, args, kwargs)] += taken
             return result
 
         return timed
 
-    def _network(self, owner: object, function: Callable, args: tuple, kwargs: dict) -> str:
-        """Remember the call of a network, to be repeated alone; returns the part that it is."""
-        if isinstance(owner, nn.Module):
-            identity: Hashable = type(owner), tuple(tuple(one.shape) for one in owner.parameters())
+    def _remembered(self, part: str, function: Callable, args: tuple, kwargs: dict) -> str:
+        """Keep the call of a network, to be repeated alone; returns the part that it is."""
+        if part == "network":
             part = "noise_predictor" if len(args) > 1 else "other_network"
-        else:
-            identity, part = args[0].backbone, "features"
         if part == "noise_predictor":  # of hundreds of evaluations the first is kept; a call may reach into the next
             left = max(1, self._tiles) - self._rows
             self._rows += len(args[0])
             if left <= 0:
                 return part
             args = tuple(one[:left] if isinstance(one, Tensor) and one.ndim else one for one in args)
-        shapes = tuple(tuple(one.shape) if isinstance(one, Tensor) else () for one in args)
-        self._calls[part].append(((identity, shapes), partial(function, *args, **kwargs)))
+        self._calls[part].append(partial(function, *args, **kwargs))
         return part
 
 
 def _networks(detector: Detector) -> Iterator[nn.Module]:
     """The networks among the attributes of a detector and of its noise predictor; of a collection its members."""
-    for owner in (detector, detector.noise_predictor):
-        for value in vars(owner).values() if owner is not None else ():
-            if isinstance(value, nn.ModuleDict | nn.ModuleList):
-                yield from value.children()
-            elif isinstance(value, nn.Module):
-                yield value
+    for value in [*vars(detector).values(), *getattr(detector.noise_predictor, "__dict__", {}).values()]:
+        if isinstance(value, nn.ModuleDict | nn.ModuleList):
+            yield from value.children()
+        elif isinstance(value, nn.Module):
+            yield value

@@ -12,165 +12,109 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from radar.data import UNKNOWN
-from radar.evaluation.bootstrap import decision_samples, image_samples, pixel_samples, resample_weights
+from radar.data.manifest import hold_out_calibration, read
+from radar.evaluation.bootstrap import resample_weights
 from radar.evaluation.calibration import conformal_threshold, too_few
-from radar.evaluation.curves import Array
-from radar.evaluation.metrics import PIXEL_METRICS, PixelHistograms, decision_metrics, image_metrics, pixel_metrics
+from radar.evaluation.metrics import PixelHistograms, decision_metrics, image_metrics, pixel_metrics
+from radar.files import atomic, provenance, write_json
 from radar.images.map_archive import read_maps
-from radar.images.photos import shrunk
 
 
-def evaluate(scores: pd.DataFrame, maps: Path | None, manifest: pd.DataFrame, data_root: Path, settings: dict,
-             longest_side: int | None = None) -> tuple[dict, dict[str, Array]]:
+def evaluate_folder(folder: Path, name: str, manifest: Path, data: Path, protocol: dict, **marks) -> None:
+    """Write bootstrap.npz and, last, metrics.json beside scores.csv and maps.npz.
+
+    folder: results/<dataset>/<category>/<method>/seed<k>. name: what the method is called. data: folder of the dataset.
+    protocol: of the configuration. marks: further fields of metrics.json. Raises ValueError, OSError or DatasetError.
+    """
+    dataset, category, _, run = folder.parts[-4:]
+    scores, maps, seed = folder / "scores.csv", folder / "maps.npz", int(run.removeprefix("seed"))
+    table = hold_out_calibration(read(manifest), protocol["calibration_fraction"], seed)
+    record, samples = evaluate(pd.read_csv(scores), maps, table, data, protocol)
+    with atomic(folder / "bootstrap.npz") as temporary:
+        np.savez(temporary, **samples)
+    write_json(folder / "metrics.json", {
+        "dataset": dataset, "category": category, "method": name, "seed": seed, **record, **marks,
+        "provenance": provenance(protocol, scores=scores, maps=maps, manifest=manifest)})
+
+
+def evaluate(scores: pd.DataFrame, maps: Path, manifest: pd.DataFrame, data: Path, protocol: dict) -> tuple[dict, dict]:
     """The metrics of one trained method on one dataset, and their bootstrap samples.
 
     scores: columns path, split (calibration or test), score, own_decision (0 or 1; NaN throughout if the method does
         not decide by itself).
-    maps: maps.npz with `paths` [N] of the test images, `shapes` int32 [N, 2] and `maps`, float16, one after the other;
-        None for a method without maps.
-    manifest: columns path, split, label (0 = normal, 1 = anomalous, -1 = nobody knows), defect, severity, mask and,
-        where it is not 128, mask_from (the lowest value of a mask that is foreground), of all the dataset. Where no
-        test image has a label every metric is None.
-    data_root: folder that the paths of images and masks are relative to.
-    settings: false_positive_rate, bootstrap_draws, bootstrap_seed, aupro_limit.
-    longest_side: images were shrunk to this many pixels before they were scored (None = never).
+    maps: maps.npz of the test images, in the manifest's order.
+    manifest: see radar.data.manifest; of test images without labels every metric is None.
+    data: folder that the paths of masks are relative to.
+    protocol: false_positive_rate, bootstrap_draws, bootstrap_seed, aupro_limit.
 
     Returns (record, samples). record: threshold, false_positive_rate (the promised one), n_calibration,
     calibration_too_small, n_test_normal, n_test_anomalous, n_test_unlabelled, metrics {name: float, or None where not
     applicable} and by_defect [{defect, severity, n, detected}] at the threshold. samples: {name: [draws]} of the
     metrics that apply; the threshold stays fixed, so the intervals speak of new test images, not of a new calibration.
 
-    Raises ValueError, in one line that names the file or the column, if the inputs do not fit together.
+    Raises ValueError, in one line that names the file, if the inputs do not fit together.
     """
-    calibration, test = _match(scores, manifest, "calibration"), _match(scores, manifest, "test")
+    calibration, test = (_match(scores, manifest, split) for split in ("calibration", "test"))
     if calibration["label"].any():
         raise ValueError("manifest: the calibration split holds anomalous images")
-    score, label = test["score"].to_numpy(), test["label"].to_numpy().astype(bool)
-
-    rate = settings["false_positive_rate"]
+    rate, label = protocol["false_positive_rate"], (test["label"] == 1).to_numpy()
     threshold = conformal_threshold(calibration["score"], rate)
-    decision = score > threshold
-    own_decision = _own_decision(test["own_decision"])
-    record = {"threshold": threshold, "false_positive_rate": rate, "n_calibration": len(calibration),
-              "calibration_too_small": too_few(len(calibration), rate)}
-    if (test["label"] == UNKNOWN).any():
-        return record | _without_labels(len(test)), {}
-    histograms, order = (None, None) if maps is None else _histograms(Path(maps), test, Path(data_root), longest_side)
+    decision = (test["score"] > threshold).to_numpy()
+    histograms = _histograms(maps, test, data)
 
-    metrics = image_metrics(score, label) | _measured(decision_metrics(decision, label))
-    own = decision_metrics(decision if own_decision is None else own_decision, label, "own_")
-    metrics |= dict.fromkeys(own) if own_decision is None else own
-    metrics |= pixel_metrics(histograms, settings["aupro_limit"])
-    metrics = {name: None if value is None or np.isnan(value) else value for name, value in metrics.items()}
+    def measured(weights: NDArray | None = None) -> dict:
+        calibrated = decision_metrics(decision, label, weights)
+        calibrated["false_positive_rate_measured"] = calibrated.pop("false_positive_rate")  # the promised has the name
+        own = decision_metrics(test["own_decision"] == 1, label, weights)
+        return (image_metrics(test["score"], label, weights) | calibrated
+                | {"own_" + name: value for name, value in own.items()}
+                | pixel_metrics(histograms, protocol["aupro_limit"], weights))
 
-    # Rows follow the manifest, whatever the order in the method's files, so that all methods meet the same resamples.
-    weights = resample_weights(label, settings["bootstrap_draws"], settings["bootstrap_seed"])
-    samples = image_samples(score, label, weights) | _measured(decision_samples(decision, label, weights))
-    if own_decision is not None:
-        samples |= decision_samples(own_decision, label, weights, "own_")
-    if histograms is not None:
-        samples |= pixel_samples(histograms, weights[:, order], settings["aupro_limit"])
-    samples = {name: value for name, value in samples.items() if metrics[name] is not None}
+    def applies(name: str, value: float | None) -> bool:
+        decides = not name.startswith("own_") or test["own_decision"].notna().all()
+        return not (test["label"] == UNKNOWN).any() and decides and value is not None and not np.isnan(value)
 
-    record |= {
-        "n_test_normal": int((~label).sum()),
-        "n_test_anomalous": int(label.sum()),
-        "n_test_unlabelled": 0,
-        "metrics": metrics,
-        "by_defect": _by_defect(test[label], decision[label]),
-    }
-    return record, samples
-
-
-def _without_labels(count: int) -> dict:
-    """The rest of the record of `count` test images without labels: every metric is None."""
-    nothing = np.zeros(1, bool)  # whatever: only the names of the metrics are wanted
-    names = [*image_metrics(nothing, nothing), *_measured(decision_metrics(nothing, nothing)),
-             *decision_metrics(nothing, nothing, "own_"), *PIXEL_METRICS]
-    return {"n_test_normal": 0, "n_test_anomalous": 0, "n_test_unlabelled": count, "metrics": dict.fromkeys(names),
-            "by_defect": []}
+    metrics = {name: value if applies(name, value) else None for name, value in measured().items()}
+    # Rows follow the manifest, so that all methods meet the same resamples.
+    samples = measured(resample_weights(label, protocol["bootstrap_draws"], protocol["bootstrap_seed"]))
+    record = {
+        "threshold": threshold, "false_positive_rate": rate, "n_calibration": len(calibration),
+        "calibration_too_small": too_few(len(calibration), rate),
+        "n_test_normal": int((test["label"] == 0).sum()), "n_test_anomalous": int(label.sum()),
+        "n_test_unlabelled": int((test["label"] == UNKNOWN).sum()),
+        "metrics": metrics, "by_defect": _by_defect(test[label].assign(detected=decision[label]))}
+    return record, {name: value for name, value in samples.items() if metrics[name] is not None}
 
 
 def _match(scores: pd.DataFrame, manifest: pd.DataFrame, split: str) -> pd.DataFrame:
-    """The manifest's rows of a split, in its order, with the columns score and own_decision."""
-    for name, table, columns in (("scores", scores, ("path", "split", "score", "own_decision")),
-                                 ("manifest", manifest, ("path", "split", "label", "defect", "severity", "mask"))):
-        for column in columns:
-            if column not in table:
-                raise ValueError(f"{name}: no column '{column}'")
-    rows = manifest[manifest["split"] == split].set_index("path")
-    scored = scores[scores["split"] == split].set_index("path")
-    if rows.empty:
-        raise ValueError(f"manifest: no rows of the {split} split")
-    for name, index in (("manifest", rows.index), ("scores", scored.index)):
-        if index.has_duplicates:
-            raise ValueError(f"{name}: {index[index.duplicated()][0]} occurs twice in the {split} split")
-    if len(missing := rows.index.difference(scored.index)):
-        raise ValueError(f"scores: {missing[0]} of the {split} split has no score ({len(missing)} missing)")
-    if len(unknown := scored.index.difference(rows.index)):
-        raise ValueError(f"scores: {unknown[0]} is not in the manifest's {split} split ({len(unknown)} unknown)")
-    if not rows["label"].isin([0, 1]).all() and not rows["label"].eq(UNKNOWN).all():
-        raise ValueError(f"manifest: column 'label' must hold 0 or 1, or {UNKNOWN} throughout the {split} split")
-    rows = rows.join(scored[["score", "own_decision"]])
-    rows["score"] = pd.to_numeric(rows["score"], errors="coerce")
-    if len(bad := rows.index[~np.isfinite(rows["score"])]):
-        raise ValueError(f"scores: column 'score' is not finite for {bad[0]} ({len(bad)} of the {split} split)")
-    return rows
+    """The manifest's rows of a split, in its order, by path, with the columns score and own_decision."""
+    rows, scored = (table[table["split"] == split].set_index("path") for table in (manifest, scores))
+    if sorted(rows.index) != sorted(scored.index) or rows.empty:
+        odd = rows.index.symmetric_difference(scored.index).union(scored.index[scored.index.duplicated()])
+        raise ValueError(f"scores: not of the {len(rows)} images of the manifest's {split} split, or not once each "
+                         f"({', '.join(odd[:1])}); delete scores.csv and run snakemake again")
+    return rows.join(scored[["score", "own_decision"]])
 
 
-def _own_decision(column: pd.Series) -> NDArray[np.bool_] | None:
-    if column.isna().all():
-        return None
-    if not column.isin([0, 1]).all():
-        raise ValueError("scores: column 'own_decision' must hold 0 or 1 in all rows of the test split, or be empty "
-                         "in all")
-    return column.to_numpy().astype(bool)
-
-
-def _measured(metrics: dict) -> dict:
-    """The promised rate has the plain name."""
-    return {name + "_measured" if name == "false_positive_rate" else name: value for name, value in metrics.items()}
-
-
-def _histograms(maps: Path, test: pd.DataFrame, data_root: Path,
-                longest_side: int | None) -> tuple[PixelHistograms | None, NDArray | None]:
-    """Pixel counts of all test images, and the place of each in `test`; (None, None) if masks are missing."""
-    anomalous = test["label"] == 1
-    has_mask = (test["mask"].notna() & test["mask"].ne(""))[anomalous]
-    if not has_mask.all() or not anomalous.any():
+def _histograms(maps: Path, test: pd.DataFrame, data: Path) -> PixelHistograms | None:
+    """Pixel counts of all test images; None unless every anomalous one has a mask."""
+    has_mask = test.loc[test["label"] == 1, "mask"] != ""
+    if not has_mask.all() or has_mask.empty:
         if has_mask.any():
             warnings.warn(f"manifest: {has_mask.sum()} of {len(has_mask)} anomalous test images have a mask, "
                           "pixel metrics need all: not applicable", stacklevel=3)
-        return None, None
-    histograms, order = PixelHistograms(), []
+        return None
+    histograms, paths = PixelHistograms(), []
     for path, anomaly_map in read_maps(maps):
-        if path not in test.index:
-            raise ValueError(f"{maps}: {path} is not in the manifest's test split")
+        paths.append(path)
         mask = None
-        if anomalous[path]:
-            mask_from = int(test.at[path, "mask_from"]) if "mask_from" in test else 128
-            mask = _read_mask(data_root / str(test.at[path, "mask"]), anomaly_map.shape, mask_from)
-        if anomaly_map.shape != (shape := _scored_shape(data_root / path, longest_side)):
-            raise ValueError(f"{maps}: the map of {path} is {anomaly_map.shape}, its image was scored at {shape}")
-        try:
-            histograms.add(anomaly_map, mask)
-        except ValueError as error:
-            raise ValueError(f"{maps}: {path}: {error}") from error
-        order.append(test.index.get_loc(path))
-    if sorted(order) != list(range(len(test))):
-        raise ValueError(f"{maps}: {len(set(order))} of {len(test)} test images have a map, {len(order)} maps in all")
-    return histograms, np.array(order)
-
-
-def _scored_shape(path: Path, longest_side: int | None) -> tuple[int, int]:
-    """(H, W) at which `radar.images.photos.read_image` gives an image; reads the header only."""
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read as an image ({error})") from error
-    width, height = shrunk((width, height), longest_side)
-    return height, width
+        if test["label"].get(path) == 1:
+            mask = _read_mask(data / test.at[path, "mask"], anomaly_map.shape, test.at[path, "mask_from"])
+        histograms.add(anomaly_map, mask)
+    if paths != list(test.index):
+        raise ValueError(f"{maps}: not the maps of the manifest's {len(test)} test images, in its order; delete it and "
+                         "run snakemake again")
+    return histograms
 
 
 def _read_mask(path: Path, shape: tuple[int, int], mask_from: int) -> NDArray[np.bool_]:
@@ -181,17 +125,10 @@ def _read_mask(path: Path, shape: tuple[int, int], mask_from: int) -> NDArray[np
             mask = image.convert("L")
     except (OSError, SyntaxError) as error:
         raise ValueError(f"{path}: cannot be read as a mask ({error})") from error
-    if mask.size != shape[::-1]:
-        mask = mask.resize(shape[::-1], Image.Resampling.NEAREST)
-    return np.asarray(mask) >= mask_from
+    return np.asarray(mask.resize(shape[::-1], Image.Resampling.NEAREST)) >= mask_from
 
 
-def _by_defect(anomalous: pd.DataFrame, detected: NDArray[np.bool_]) -> list[dict]:
-    try:
-        severity = pd.to_numeric(anomalous["severity"])
-    except ValueError as error:
-        raise ValueError(f"manifest: column 'severity' must hold numbers or nothing ({error})") from error
-    table = pd.DataFrame({"defect": anomalous["defect"], "severity": severity, "detected": detected})
-    groups = table.groupby(["defect", "severity"], dropna=False)["detected"].agg(["size", "sum"])
-    return [{"defect": "" if pd.isna(defect) else str(defect), "severity": None if pd.isna(level) else float(level),
-             "n": int(n), "detected": int(found)} for (defect, level), n, found in groups.itertuples()]
+def _by_defect(anomalous: pd.DataFrame) -> list[dict]:
+    groups = anomalous.groupby(["defect", "severity"], dropna=False)["detected"].agg(["size", "sum"])
+    return [{"defect": defect, "severity": None if pd.isna(level) else float(level), "n": int(n),
+             "detected": int(found)} for (defect, level), n, found in groups.itertuples()]

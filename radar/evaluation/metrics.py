@@ -1,76 +1,159 @@
 """Accuracy at image and pixel level: exact, over all thresholds, and for many bootstrap resamples at once.
 
-Every function takes optional `weights` [draws, N]: how often each of the N images occurs in each resample. Without
-them the metrics are floats; with them, arrays [draws] from the same code. Undefined metrics are NaN.
+AUROC counts ties half (the Mann-Whitney statistic); average precision is the step-wise sum of scikit-learn, without
+interpolation; F1-max picks its threshold with the labels in hand, hence "oracle"; the area under PRO against FPR
+follows Bergmann et al., "The MVTec Anomaly Detection Dataset", IJCV 2021, and the evaluation code published with it.
+
+Every metric takes optional `weights` [draws, N]: how often each of the N images occurs in each resample. Without them
+it is a float; with them, an array [draws] from the same code. Undefined metrics (nothing positive, or nothing negative)
+are NaN.
 """
 
-from collections.abc import Iterator
-from functools import cached_property
-from typing import NamedTuple
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 
-from radar.evaluation.curves import Array, pro_area, rank_metrics
+Array = NDArray[np.float64]
 
 PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1_max_oracle", "pixel_aupro")
 # Regions of a mask are 8-connected: pixels that touch at a corner belong together.
 EIGHT_CONNECTED = np.ones((3, 3), int)
 # One [draws, K] array of a chunk holds this many numbers at most (8 MB); about ten are alive at a time.
 CHUNK = 2**20
+RANKS = 2**16  # values of float16
 
 
 def image_metrics(score: ArrayLike, label: ArrayLike, weights: NDArray | None = None) -> dict:
     """image_auroc, image_ap and image_f1_max_oracle of scores [N] (higher = more anomalous) and labels [N] (1 = so)."""
     score, label = np.asarray(score, np.float64), np.asarray(label, bool)
     values, column = np.unique(-score, return_inverse=True)
-    shape = (len(score), len(values))
-    rows = np.arange(len(score))
-    negatives, positives = (csr_array((kind.astype(float), (rows, column)), shape) for kind in (~label, label))
-    chunks = [rank_metrics(w @ negatives, w @ positives) for w in _chunks(weights, shape)]
-    return _join(chunks, "image_", weights)
+    shape = len(score), len(values)
+    negatives, positives = (csr_array((kind.astype(float), (np.arange(len(score)), column)), shape)
+                            for kind in (~label, label))
+    return _drawn(lambda w: rank_metrics(w @ negatives, w @ positives), shape, "image_", weights)
 
 
-def decision_metrics(decision: ArrayLike, label: ArrayLike, prefix: str = "",
-                     weights: NDArray | None = None) -> dict:
-    """accuracy, precision, recall, f1 and false_positive_rate of decisions [N] (True = anomalous), names prefixed.
+def decision_metrics(decision: ArrayLike, label: ArrayLike, weights: NDArray | None = None) -> dict:
+    """accuracy, precision, recall, f1 and false_positive_rate of decisions [N] (True = anomalous).
 
     By convention precision is 0 when nothing is decided anomalous. Precision, recall and F1 are NaN without an
     anomalous image, the false-positive rate without a normal one.
     """
     decision, label = np.asarray(decision, bool), np.asarray(label, bool)
-    w = np.ones((1, len(label))) if weights is None else weights
-    tp, fp, fn, tn = (w @ kind.astype(float)
-                      for kind in (decision & label, decision & ~label, ~decision & label, ~decision & ~label))
+
+    def of(w: Array) -> dict[str, Array]:
+        tp, fp, fn, tn = (w @ kind.astype(float)
+                          for kind in (decision & label, decision & ~label, ~decision & label, ~decision & ~label))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            precision = np.where(tp + fn > 0, tp / np.maximum(tp + fp, 1), np.nan)
+            return {"accuracy": (tp + tn) / (tp + fp + fn + tn), "precision": precision, "recall": tp / (tp + fn),
+                    "f1": np.where(tp + fn > 0, 2 * tp / (2 * tp + fp + fn), np.nan),
+                    "false_positive_rate": fp / (fp + tn)}
+
+    return _drawn(of, (len(label), 1), "", weights)
+
+
+def pixel_metrics(histograms: "PixelHistograms | None", aupro_limit: float = 0.3,
+                  weights: NDArray | None = None) -> dict:
+    """pixel_auroc, pixel_ap, pixel_f1_max_oracle and pixel_aupro (FPR <= aupro_limit), over all thresholds.
+
+    FPR counts the normal pixels of all images together, PRO is the mean over the regions of all images. `weights` are
+    in the order in which images were added. Without histograms (image labels only) the metrics do not apply: None.
+    """
+    if histograms is None:
+        return dict.fromkeys(PIXEL_METRICS)
+
+    def of(normal: Array, anomalous: Array, overlap: Array, n_regions: Array) -> dict[str, Array]:
+        return rank_metrics(normal, anomalous) | {"aupro": pro_area(normal, overlap, n_regions, aupro_limit)}
+
+    exact = {"pixel_" + name: float(value[0]) for name, value in of(*histograms.totals()).items()}
+    if weights is None:
+        return exact
+    counts = histograms.matrices()
+
+    def draws(weights: NDArray) -> dict:
+        return _drawn(lambda w: of(*(w @ one for one in counts)), counts[0].shape, "pixel_", weights)
+
+    samples = draws(weights)
+    if histograms.bins is None:
+        return samples
+    binned = draws(np.ones((1, weights.shape[1])))
+    return {name: np.clip(values + (exact[name] - binned[name][0]), 0, 1) for name, values in samples.items()}
+
+
+def _drawn(of: Callable[[Array], dict[str, Array]], shape: tuple[int, int], prefix: str,
+           weights: NDArray | None) -> dict:
+    """The metrics `of` weights [draws, N], names prefixed; a chunk at a time, for `of` makes arrays [draws, K].
+
+    shape: N, K.
+    """
+    every, step = np.ones((1, shape[0])) if weights is None else weights, max(1, CHUNK // shape[1])
+    chunks = [of(every[start:start + step].astype(np.float64)) for start in range(0, len(every), step)]
+    joined = {prefix + name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+    return joined if weights is not None else {name: float(value[0]) for name, value in joined.items()}
+
+
+# Areas under curves, each given by counts at K distinct score values in DEscending order, so that the decision
+# "anomalous" at the k-th threshold takes in everything up to and including entry k. Leading dimensions are free: one
+# row per resample. An entry may be zero (a value that a resample does not contain) without changing any result.
+
+
+def rank_metrics(negatives: Array, positives: Array) -> dict[str, Array]:
+    """AUROC, AP and oracle F1-max of counts [..., K] at descending score values.
+
+    Returns {"auroc", "ap", "f1_max_oracle"}, each [...] in 0..1, NaN where a row has no negative or no positive.
+    """
+    false_positives, true_positives = np.cumsum(negatives, -1), np.cumsum(positives, -1)
+    n, p = false_positives[..., -1], true_positives[..., -1]
+    decided = false_positives + true_positives
     with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.where(tp + fn > 0, tp / np.maximum(tp + fp, 1), np.nan)
-        values = {"accuracy": (tp + tn) / (tp + fp + fn + tn), "precision": precision, "recall": tp / (tp + fn),
-                  "f1": np.where(tp + fn > 0, 2 * tp / (2 * tp + fp + fn), np.nan),
-                  "false_positive_rate": fp / (fp + tn)}
-    return _join([values], prefix, weights)
+        # A negative at entry k loses against all positives above it and ties with those of its own entry.
+        auroc = (np.einsum("...k,...k", negatives, true_positives)
+                 - np.einsum("...k,...k", negatives, positives) / 2) / (n * p)
+        precision = true_positives / np.maximum(decided, np.finfo(np.float64).tiny)  # 0 before the first entry
+        ap = np.einsum("...k,...k", positives, precision) / p
+        decided += p[..., None]
+        f1_max = (2 * true_positives / decided).max(-1)  # 2 TP / (2 TP + FP + FN)
+    defined = (n > 0) & (p > 0)
+    return {name: np.where(defined, value, np.nan)
+            for name, value in (("auroc", auroc), ("ap", ap), ("f1_max_oracle", f1_max))}
 
 
-class Histograms(NamedTuple):
-    """What all pixel metrics of N images need; K score values, descending."""
+def pro_area(negatives: Array, overlaps: Array, n_regions: ArrayLike, limit: float) -> Array:
+    """Area under PRO against FPR from 0 to `limit`, divided by `limit`: [...] in 0..1.
 
-    normal: csr_array  # [N, K] normal pixels
-    anomalous: csr_array  # [N, K] anomalous pixels
-    overlap: csr_array  # [N, K] anomalous pixels, each counted 1 / (size of its region)
-    n_regions: Array  # [N]
+    negatives: [..., K] normal pixels per score value, descending.
+    overlaps: [..., K] anomalous pixels per score value, each counted 1 / (size of its region).
+    n_regions: [...] number of regions; PRO is the mean over regions of the share that is detected.
+    limit: largest false-positive rate, above 0, at most 1.
 
+    The curve starts at (0, 0), joins its points by straight lines and is interpolated at the limit. NaN where a row
+    has no normal pixel or no region.
+    """
+    n_regions = np.asarray(n_regions, np.float64)
+    false_positives = np.cumsum(negatives, -1)
+    n = false_positives[..., -1]
+    reach = limit * n  # in pixels, as the counts are
+    pro = np.cumsum(overlaps, -1)
+    # Twice the area of each trapezoid: width times the sum of both heights, where pro[k - 1] = pro[k] - overlaps[k].
+    heights = 2 * pro - overlaps
+    last = np.minimum((false_positives <= reach[..., None]).sum(-1), negatives.shape[-1] - 1)[..., None]
 
-class _Counts(NamedTuple):
-    """One image: its values (ranks, or bins once they are coarse), how many pixels have each, and which are
-    anomalous."""
+    def at(array: Array) -> Array:  # the entry of each row whose line crosses the limit
+        return np.take_along_axis(array, last, -1)[..., 0]
 
-    used: NDArray[np.uint16]
-    normal: NDArray[np.uint32]
-    hit: NDArray[np.uint16]  # values that anomalous pixels have
-    anomalous: NDArray[np.uint32]
-    overlap: Array
-    n_regions: int
+    inside = np.where(np.arange(negatives.shape[-1]) < last, negatives, 0)
+    area = np.einsum("...k,...k", inside, heights)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        width = reach - (at(false_positives) - at(negatives))
+        # At limit 1 the whole curve is inside, and the last entry may have no width of its own to share out.
+        share = np.where(at(negatives) > 0, np.minimum(width / at(negatives), 1), 0)
+        before = at(pro) - at(overlaps)
+        area += width * (2 * before + share * at(overlaps))
+        return np.where((n > 0) & (n_regions > 0), area / (2 * reach * n_regions), np.nan)
 
 
 class PixelHistograms:
@@ -87,152 +170,62 @@ class PixelHistograms:
 
     def __init__(self, exact: int = 8_000_000) -> None:
         self.exact = exact
-        self._images: list[_Counts] = []
+        self.bins: csr_array | None = None  # [RANKS, BINS], 1 where a rank belongs to a bin; None while exact
+        self._images: list[csr_array] = []  # [3, RANKS or BINS], rows as in _total
         self._entries = 0
-        self._bin_of: NDArray[np.uint16] | None = None  # rank -> bin, once coarse
-        self._total = np.zeros((3, 2**16))  # normal, anomalous, overlap
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    @property
-    def coarse(self) -> bool:
-        """Whether the images' own counts are of bins."""
-        return self._bin_of is not None
+        # normal pixels; anomalous ones; these each counted 1 / (size of its region)
+        self._total = np.zeros((3, RANKS))
+        self._regions: list[int] = []
 
     def add(self, anomaly_map: NDArray[np.float16], mask: NDArray[np.bool_] | None) -> None:
-        """Count one image: map [H, W] float16, mask [H, W] bool (None = normal throughout).
+        """Count one image: finite map [H, W] float16, mask [H, W] bool (None = normal throughout)."""
+        mask = np.zeros(anomaly_map.shape, bool) if mask is None else mask
+        ranks = descending_rank(anomaly_map)
+        regions, n_regions = ndimage.label(mask, EIGHT_CONNECTED)
+        inside = regions[mask]
+        counts = np.stack([np.bincount(ranks[~mask], minlength=RANKS), np.bincount(ranks[mask], minlength=RANKS),
+                           np.bincount(ranks[mask], 1 / np.bincount(inside)[inside], minlength=RANKS)])
+        self._total += counts
+        self._regions.append(n_regions)
+        self._entries += int(counts[:2].any(0).sum())
+        image = csr_array(counts)
+        self._images.append(image if self.bins is None else image @ self.bins)
+        if self.bins is None and self._entries > self.exact:
+            self.bins = _bins(self._total, self.BINS)
+            self._images = [one @ self.bins for one in self._images]
 
-        Raises ValueError on another dtype or shape, or on NaN or infinity.
+    def totals(self) -> tuple[Array, ...]:
+        """Normal and anomalous pixels, overlap (each [1, RANKS]) and regions ([1]) of all images together."""
+        return *self._total[:, None], np.array([sum(self._regions)], float)
+
+    def matrices(self) -> tuple[csr_array, csr_array, csr_array, Array]:
+        """The same of each image, sparse [N, K] and regions [N], rows in the order of `add`.
+
+        Between two values that anomalous pixels take, the normal ones are counted together: in all the curves such a
+        stretch is a straight line without a maximum of F1, and average precision has no term there.
         """
-        if anomaly_map.dtype != np.float16 or anomaly_map.ndim != 2:
-            raise ValueError(f"an anomaly map must be float16 [H, W], got {anomaly_map.dtype} {anomaly_map.shape}")
-        if mask is not None and mask.shape != anomaly_map.shape:
-            raise ValueError(f"the mask is {mask.shape}, its anomaly map {anomaly_map.shape}")
-        if not np.isfinite(anomaly_map).all():
-            raise ValueError("the anomaly map holds NaN or infinity")
-        ranks = descending_rank(anomaly_map).ravel()
-        everything = np.bincount(ranks, minlength=2**16)
-        anomalous: NDArray = np.zeros(2**16, np.int64)
-        overlap: NDArray = np.zeros(2**16)
-        n_regions = 0
-        if mask is not None and mask.any():
-            regions, n_regions = ndimage.label(mask, EIGHT_CONNECTED)
-            inside = regions[mask]
-            anomalous = np.bincount(ranks[mask.ravel()], minlength=2**16)
-            overlap = np.bincount(ranks[mask.ravel()], 1 / np.bincount(inside)[inside], minlength=2**16)
-        normal = everything - anomalous
-        self._total += np.stack([normal, anomalous, overlap])
-        used, hit = np.flatnonzero(everything), np.flatnonzero(anomalous)
-        image = _Counts(used.astype(np.uint16), normal[used].astype(np.uint32), hit.astype(np.uint16),
-                        anomalous[hit].astype(np.uint32), overlap[hit], n_regions)
-        self._images.append(image if self._bin_of is None else _binned(image, self._bin_of))
-        self._entries += len(used)
-        if self._bin_of is None and self._entries > self.exact:
-            self._bin_of = _bins(self._total, self.BINS)
-            self._images = [_binned(one, self._bin_of) for one in self._images]
-        self.__dict__.pop("matrices", None)
-
-    def totals(self) -> tuple[Array, Array, Array, Array]:
-        """Normal and anomalous pixels, overlap (each [1, 65536]) and regions ([1]) of all images together."""
-        normal, anomalous, overlap = self._total[:, None]
-        return normal, anomalous, overlap, np.array([sum(image.n_regions for image in self._images)], float)
-
-    @cached_property
-    def matrices(self) -> Histograms:
-        """The counts as sparse matrices [N, K], rows in the order of `add`."""
-        start = np.cumsum([0, *(len(image.used) for image in self._images)])
-        column = np.concatenate([image.used for image in self._images])
-        hit_start = np.cumsum([0, *(len(image.hit) for image in self._images)])
-        hit = np.concatenate([image.hit for image in self._images])
-        # Between two values that anomalous pixels take, the normal ones can be counted together: in all the curves such
-        # a stretch is a straight line without a maximum of F1, and average precision has no term there.
-        is_anomalous, is_used = np.zeros(2**16, bool), np.zeros(2**16, bool)
-        is_anomalous[hit], is_used[column] = True, True
-        used = np.flatnonzero(is_used)
-        group = np.zeros(2**16, np.int32)
-        group[used] = np.cumsum(is_anomalous[used] | np.r_[True, is_anomalous[used][:-1]]) - 1
-        shape = (len(self._images), group[used].max() + 1)
-
-        def matrix(name: str, columns: NDArray, start: NDArray, kind: type) -> csr_array:
-            values: NDArray = np.concatenate([getattr(image, name) for image in self._images]).astype(kind)
-            result = csr_array((values, group[columns], start.astype(np.int32)), shape)  # it is worked on in place
-            result.sum_duplicates()
-            result.eliminate_zeros()
-            return result
-
-        # float32 holds the pixels that an image has of one value exactly
-        return Histograms(matrix("normal", column, start, np.float32), matrix("anomalous", hit, hit_start, np.float32),
-                          matrix("overlap", hit, hit_start, np.float64),
-                          np.array([image.n_regions for image in self._images], float))
+        total = self._total if self.bins is None else self._total @ self.bins
+        used = np.flatnonzero(total.any(0))
+        is_anomalous = total[1, used] > 0
+        group = np.cumsum(is_anomalous | np.r_[True, is_anomalous[:-1]]) - 1
+        together = csr_array((np.ones(len(used)), (used, group)), (total.shape[1], group[-1] + 1))
+        stacked = vstack([image @ together for image in self._images], format="csr")
+        return stacked[0::3], stacked[1::3], stacked[2::3], np.array(self._regions, float)
 
 
-def _bins(total: Array, count: int) -> NDArray[np.uint16]:
-    """rank -> bin, at most `count` of them.
+def _bins(total: Array, count: int) -> csr_array:
+    """[RANKS, count], 1 where a rank belongs to a bin.
 
-    Half of them go to equal mass in normal pixels, anomalous ones and overlap together, half to equal steps of the
+    Half of the bins go to equal mass in normal pixels, anomalous ones and overlap together, half to equal steps of the
     float16 values, some thirty to a doubling of the score: later images may have values that none has had yet.
     """
     share = (total / np.maximum(total.sum(1, keepdims=True), 1)).sum(0)
-    place = (np.cumsum(share) / share.sum() + np.arange(1, 2**16 + 1) / 2**16) / 2
-    return np.minimum(place * count, count - 1).astype(np.uint16)
-
-
-def _binned(image: _Counts, bin_of: NDArray[np.uint16]) -> _Counts:
-    """The same counts, of bins of values."""
-    used, at = np.unique(bin_of[image.used], return_inverse=True)
-    hit, hit_at = np.unique(bin_of[image.hit], return_inverse=True)
-    return _Counts(used, np.bincount(at, image.normal, len(used)).astype(np.uint32), hit,
-                   np.bincount(hit_at, image.anomalous, len(hit)).astype(np.uint32),
-                   np.bincount(hit_at, image.overlap, len(hit)).astype(np.float64), image.n_regions)
+    place = (np.cumsum(share) / share.sum() + np.arange(1, RANKS + 1) / RANKS) / 2
+    bin_of = np.minimum(place * count, count - 1).astype(int)
+    return csr_array((np.ones(RANKS), (np.arange(RANKS), bin_of)), (RANKS, count))
 
 
 def descending_rank(values: NDArray[np.float16]) -> NDArray[np.int64]:
     """The place of float16 values among all float16 values from the largest to the smallest, 0..65535; -0 equals 0."""
     bits = (values + np.float16(0)).view(np.uint16).astype(np.int64)  # adding 0 turns -0 into 0
     return np.where(bits < 2**15, 2**15 - 1 - bits, bits)
-
-
-def pixel_metrics(histograms: PixelHistograms | None, aupro_limit: float = 0.3,
-                  weights: NDArray | None = None) -> dict:
-    """pixel_auroc, pixel_ap, pixel_f1_max_oracle and pixel_aupro (FPR <= aupro_limit), over all thresholds.
-
-    FPR counts the normal pixels of all images together, PRO is the mean over the regions of all images. `weights` are
-    [draws, N] in the order in which images were added. Without histograms (no maps, or image labels only) the metrics
-    are not applicable: None.
-    """
-    if histograms is None:
-        return dict.fromkeys(PIXEL_METRICS)
-    if weights is None:
-        return _join([_of_pixels(*histograms.totals(), aupro_limit)], "pixel_", None)
-    normal, anomalous, overlap, n_regions = histograms.matrices
-
-    def of(weights: NDArray) -> dict:
-        return _join([_of_pixels(w @ normal, w @ anomalous, w @ overlap, w @ n_regions, aupro_limit)
-                      for w in _chunks(weights, normal.shape)], "pixel_", weights)
-
-    samples = of(weights)
-    if not histograms.coarse:
-        return samples
-    exact, binned = pixel_metrics(histograms, aupro_limit), of(np.ones((1, len(histograms))))
-    return {name: np.clip(draws + (exact[name] - binned[name][0]), 0, 1) for name, draws in samples.items()}
-
-
-def _of_pixels(normal: Array, anomalous: Array, overlap: Array, n_regions: Array, limit: float) -> dict[str, Array]:
-    """The pixel metrics of counts [draws, K] at descending score values."""
-    return rank_metrics(normal, anomalous) | {"aupro": pro_area(normal, overlap, n_regions, limit)}
-
-
-def _chunks(weights: NDArray | None, shape: tuple[int, int]) -> Iterator[Array]:
-    n, k = shape
-    weights = np.ones((1, n)) if weights is None else weights
-    if weights.ndim != 2 or weights.shape[1] != n:
-        raise ValueError(f"weights must be [draws, {n}], got {list(weights.shape)}")
-    step = max(1, CHUNK // k)
-    for start in range(0, len(weights), step):
-        yield weights[start:start + step].astype(np.float64)
-
-
-def _join(chunks: list[dict[str, Array]], prefix: str, weights: NDArray | None) -> dict:
-    joined = {prefix + name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
-    return joined if weights is not None else {name: float(value[0]) for name, value in joined.items()}

@@ -7,7 +7,7 @@ Classifiers over Multiple Data Sets", JMLR 7, 2006).
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,8 +51,7 @@ def clopper_pearson(events: float, n: int, level: float = 0.95) -> tuple[float, 
     return low, high
 
 
-@dataclass(frozen=True)
-class Variance:
+class Variance(NamedTuple):
     """Variances of one result, a metric of one training on one test set.
 
     test: by the finite test set. seed: by all that the seed decides (training, calibration split, noise at test time),
@@ -64,7 +63,7 @@ class Variance:
 
     def seed_share(self) -> float:
         """The seed's share of the sum, in 0..1; NaN where the sum is 0 or unknown."""
-        seed = max(self.seed, 0.0) if not math.isnan(self.seed) else math.nan
+        seed = float(np.maximum(self.seed, 0))  # which NaN stays
         return seed / (self.test + seed) if self.test + seed > 0 else math.nan
 
 
@@ -133,14 +132,3 @@ def holm(p: Sequence[float]) -> list[float]:
     corrected = np.empty(len(values))
     corrected[order] = np.minimum(1, np.maximum.accumulate(left * values[order]))
     return corrected.tolist()
-
-
-def not_apart(mean_ranks: ArrayLike, distance: float) -> list[tuple[int, int]]:
-    """Groups (first, last) of neighbours in ascending `mean_ranks` [K] that differ by less than `distance`.
-
-    Each group is as large as it can be and none lies within another; methods that differ from all others are in none.
-    """
-    mean_ranks = np.asarray(mean_ranks, np.float64)
-    ends = np.searchsorted(mean_ranks, mean_ranks + distance) - 1
-    return [(first, int(last)) for first, last in enumerate(ends)
-            if last > first and (first == 0 or last > ends[first - 1])]

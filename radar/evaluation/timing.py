@@ -10,9 +10,9 @@ Where the time goes is measured in passes of their own, so that no instrument to
 methods, in the same rounds, each network alone: NFE times one evaluation predicts the latency of a method.
 
 The fields of a result, all at batch 1 where nothing else is said:
-latency_ms, latency_round: every sample and its round; latency_samples, latency_ms_median, latency_ms_p90,
-    latency_ms_p99 (None below TAIL samples), latency_ms_max.
-ratio_to: the first detector; ratio, ratio_low, ratio_high, ratio_rounds: see within_rounds.
+latency_ms, latency_round: every sample and its round; latency_ms_median, latency_ms_p90, latency_ms_p99 (None below
+    TAIL samples).
+ratio_to: the first detector; ratio, ratio_low, ratio_high: see within_rounds.
 batch_size and images_per_s at the best batch, images_per_s_by_batch.
 tiling_ms, features_ms, noise_predictor_ms, other_network_ms, rest_ms: see Cost; None = the detector has no such.
 evaluations: of the noise predictor, as counted; nfe: as the detector states it.
@@ -23,29 +23,39 @@ parameters, gflops (per image, two per multiply-add; convolutions, matrix produc
 (of the process on the CPU, allocated on CUDA; at the best batch).
 """
 
-import os
+import json
+import multiprocessing
 import platform
 import resource
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from statistics import median
 from typing import TypeVar
 
+import numpy as np
+import pandas as pd
 import psutil
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from radar.devices import choose_device, prepare_torch
 from radar.evaluation.cost import cost_of
-from radar.evaluation.rounds import Sample, in_turns, latency, round_medians, turns, within_rounds
+from radar.evaluation.rounds import in_turns, latency, turns, within_rounds
 from radar.images.image_set import to_unit
-from radar.method.detector import Detector
+from radar.method.detector import Detector, find_class, load
 
 ROUNDS = 12  # of the latency; half of them are the fewest from which a median has a 95 % interval, see median_interval
 BATCH_ROUNDS = 4  # of each larger batch size
+LATE_IMPORTS = ("diffusers.models.unets.unet_2d", "radar.diffusion.simplex")  # by the suite, where it first needs them
+WHOLE = "whole"  # a prediction, beside the parts of it that are networks alone
+PROCESS = psutil.Process()
 Result = TypeVar("Result")
+Calls = dict[tuple[str, str], Callable[[], object]]  # (detector, WHOLE or part)
 
 
 def predict_uint8(detector: Detector, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,28 +81,28 @@ def time_detectors(detectors: dict[str, Detector], images: Tensor, *, batch_size
     for name, detector in detectors.items():  # which is the warm-up too
         memory[name][1], operations[name] = peak_memory(partial(flops, single[name]), detector.device)
     costs = {name: cost_of(detector, single[name], seconds / 10) for name, detector in detectors.items()}
-    alone_of = {name: cost.alone() for name, cost in costs.items()}
-    alone = {key: call for parts in alone_of.values() for key, call in parts.values()}
+    alone: Calls = {(name, part): call for name, cost in costs.items() for part, call in cost.alone().items()}
     rounds = min(ROUNDS, repeats)
-    plan = {name: turns(cost.whole, rounds, repeats, seconds) for name, cost in costs.items()}
+    plan = {(name, WHOLE): turns(cost.whole, rounds, repeats, seconds) for name, cost in costs.items()}
     # the networks alone come once in every second round, of which no method is left out
-    samples = in_turns(single | alone, plan | dict.fromkeys(alone, (1, 2)), rounds)
+    samples = in_turns({(name, WHOLE): call for name, call in single.items()} | alone,
+                       plan | dict.fromkeys(alone, (1, 2)), rounds)
 
-    throughput = {name: {1: 1 / median(taken for _, taken in samples[name])} for name in detectors}
+    throughput = {name: {1: 1 / samples[name, WHOLE].median()} for name in detectors}
     for size in sorted(set(batch_sizes) - {1}):
         _add_batches(size, detectors, images, repeats, seconds, throughput, memory)
 
     first = next(iter(detectors))
     results = {}
     for name, detector in detectors.items():
-        best = max(throughput[name], key=throughput[name].__getitem__)
-        networks = {part: round_medians(samples[key]) for part, (key, _) in alone_of[name].items()}
+        ours, best = samples[name, WHOLE], max(throughput[name], key=throughput[name].__getitem__)
+        networks = {part: samples[name, part] for (whose, part) in alone if whose == name}
+        ratio = within_rounds(ours, samples[first, WHOLE])
         results[name] = {
-            **latency(samples[name]), "ratio_to": first,
-            **dict(zip(("ratio", "ratio_low", "ratio_high", "ratio_rounds"),
-                       within_rounds(samples[name], samples[first]), strict=True)),
+            **latency(ours), "ratio_to": first,
+            **dict(zip(("ratio", "ratio_low", "ratio_high"), ratio, strict=True)),
             "batch_size": best, "images_per_s": throughput[name][best], "images_per_s_by_batch": throughput[name],
-            "nfe": detector.nfe, **costs[name].milliseconds(), **_predicted(detector.nfe, networks, samples[name]),
+            "nfe": detector.nfe, **costs[name].milliseconds(), **_predicted(detector.nfe, networks, ours),
             "parameters": detector.parameters(), "gflops": operations[name] / 1e9,
             "peak_memory_mb": memory[name][best] / 2**20,
         }
@@ -109,33 +119,26 @@ def _add_batches(size: int, detectors: dict[str, Detector], images: Tensor, repe
     rounds = min(BATCH_ROUNDS, repeats)
     plan = {name: turns(expected[name], rounds, repeats, seconds / 2) for name in fitting}
     for name, taken in in_turns(fitting, plan, rounds).items():
-        throughput[name][size] = size / median(one for _, one in taken)
+        throughput[name][size] = size / taken.median()
 
 
-def _predicted(nfe: int, alone: dict[str, dict[int, float]], ours: Sequence[Sample]) -> dict[str, float | None]:
-    """evaluation_ms, predicted_ms and how the measured latency relates to it: see time_detectors.
+def _predicted(nfe: int, alone: dict[str, pd.Series], ours: pd.Series) -> dict[str, float | None]:
+    """evaluation_ms, predicted_ms and how the measured latency relates to it, see the module.
 
-    alone: part that is a network -> round -> seconds of it alone. ours: samples of the whole prediction.
+    alone: samples of each part that is a network, one a round. ours: of the whole prediction.
     """
-    result: dict[str, float | None] = dict.fromkeys((
-        "evaluation_ms", "predicted_ms", "measured_to_predicted", "measured_to_predicted_low",
-        "measured_to_predicted_high"))
+    fields = ("evaluation_ms", "predicted_ms", "measured_to_predicted", "measured_to_predicted_low",
+              "measured_to_predicted_high")
     if not alone or nfe and "noise_predictor" not in alone:  # no network, or one that was not seen
-        return result
-    if "noise_predictor" in alone:
-        result["evaluation_ms"] = 1000 * median(alone["noise_predictor"].values())
-    times = {part: nfe if part == "noise_predictor" else 1 for part in alone}
-    predicted = [(index, sum(times[part] * alone[part][index] for part in alone))
-                 for index in next(iter(alone.values()))]
-    ratio, low, high, _ = within_rounds(ours, predicted)
-    return result | {"predicted_ms": 1000 * median(value for _, value in predicted), "measured_to_predicted": ratio,
-                     "measured_to_predicted_low": low, "measured_to_predicted_high": high}
+        return dict.fromkeys(fields)
+    evaluation = 1000 * alone["noise_predictor"].median() if "noise_predictor" in alone else None
+    predicted = sum((nfe if part == "noise_predictor" else 1) * taken for part, taken in alone.items())
+    return dict(zip(fields, (evaluation, 1000 * predicted.median(), *within_rounds(ours, predicted)), strict=True))
 
 
 def _call(detector: Detector, images: Tensor, size: int) -> Callable[[], object]:
     """The prediction of `size` of the images at once, of all anew if there are fewer."""
-    batch = images[torch.arange(size) % len(images)].contiguous()
-    return lambda: predict_uint8(detector, batch)
+    return partial(predict_uint8, detector, images[torch.arange(size) % len(images)].contiguous())
 
 
 def flops(call: Callable[[], object]) -> int:
@@ -154,34 +157,50 @@ def peak_memory(call: Callable[[], Result], device: torch.device) -> tuple[int, 
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak so far
     result = call()
-    try:
-        return 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]), result
-    except (OSError, IndexError):
-        unit = 1 if platform.system() == "Darwin" else 1024
-        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, result
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, result
+
+
+# The cold start: from the first byte of a detector's files to its first prediction.
+
+
+def cold_starts(folders: Iterable[Path], device: str, threads: int, image: np.ndarray) -> list[float]:
+    """Seconds until the first prediction of the detector in each folder, of a uint8 image [1, C, H, W].
+
+    Each in a process of its own that shares no more with this one than what is imported: nothing is compiled, cached
+    or set up, the device not either; the files may be in the system's cache. It is a fork, so torch must not have
+    computed anything with more than one thread, nor on a GPU, in this process yet.
+    """
+    for name in LATE_IMPORTS:
+        import_module(name)
+    taken = []
+    for folder in folders:
+        find_class(json.loads((folder / "detector.json").read_text())["method"]["class"])  # which imports it
+        with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+            taken.append(pool.submit(_start, folder, device, threads, image).result())
+    return taken
+
+
+@torch.inference_mode()
+def _start(folder: Path, device: str, threads: int, image: np.ndarray) -> float:
+    prepare_torch(threads)
+    start = time.perf_counter()
+    predict_uint8(load(folder, choose_device(device))[0], torch.from_numpy(image))
+    return time.perf_counter() - start
 
 
 # The machine
 
 
-def processor_seconds() -> tuple[float, float]:
-    """Processor seconds so far of all processes of the machine, and of this one with its ended children."""
-    machine = psutil.cpu_times()
-    kinds = ("user", "nice", "system", "irq", "softirq")  # of which a system may lack some
-    return sum(getattr(machine, kind, 0.0) for kind in kinds), sum(os.times()[:4])
-
-
-def cores_of_others(before: tuple[float, float], after: tuple[float, float], elapsed: float) -> float:
-    """How many cores other processes used on average between two readings of processor_seconds."""
-    return max(0.0, (after[0] - before[0] - (after[1] - before[1])) / elapsed)
+def cores_of_others() -> float:
+    """How many cores other processes used on average since this was called the last time."""
+    return max(0.0, psutil.cpu_count() * psutil.cpu_percent() - PROCESS.cpu_percent()) / 100
 
 
 def device_name(device: str) -> str:
     """The accelerator's or the processor's name."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_name()
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+    with suppress(OSError, IndexError):
+        return Path("/proc/cpuinfo").read_text().split("model name\t: ")[1].partition("\n")[0]
     return platform.processor() or platform.machine()

@@ -1,19 +1,37 @@
 """Photographs as tensors: read lazily, uint8 [C, H, W], grey or colour, each at its own size."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby, islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from radar.images.kept import Kept
 from radar.images.photos import channels_of, read_image
 
 
 def to_unit(images: Tensor) -> Tensor:
     """uint8 in 0..255 to float32 in [-1, 1]."""
     return images.float() / 127.5 - 1
+
+
+class Kept(Sequence[Tensor]):
+    """Item i is make(i), kept until `room` bytes are used, then made anew each time: memory does not grow."""
+
+    def __init__(self, make: Callable[[int], Tensor], length: int, room: int):
+        self.make, self.room, self.places, self.values = make, room, range(length), dict[int, Tensor]()
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index):
+        index = self.places[index]
+        value = self.values[index] if index in self.values else self.make(index)
+        if index not in self.values and value.nbytes <= self.room:
+            self.room -= value.nbytes
+            self.values[index] = value
+        return value
 
 
 class ImageSet(Sequence):
@@ -45,15 +63,10 @@ class ImageSet(Sequence):
 
         which: the indices of some; None = all.
         """
-        batch: list[Tensor] = []
-        for index in range(len(self)) if which is None else which:
-            image = self.uint8(index)
-            if batch and (len(batch) == size or batch[0].shape != image.shape):
+        chosen = range(len(self)) if which is None else which
+        for _, alike in groupby(map(self.uint8, chosen), lambda image: image.shape):
+            while batch := list(islice(alike, size)):
                 yield torch.stack(batch)
-                batch = []
-            batch.append(image)
-        if batch:
-            yield torch.stack(batch)
 
     def random_patches(self, count: int, size: int, generator: torch.Generator) -> Tensor:
         """`count` square patches at random places of random images, float32 [count, C, size, size] in [-1, 1].

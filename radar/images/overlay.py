@@ -1,11 +1,11 @@
 """What an engineer looks at: photographs with what a detector found in them, and its decisions. Imports no torch."""
 
-import csv
 from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from PIL import Image
 from scipy import ndimage
 
@@ -55,8 +55,7 @@ def write_overlay(out: Path, relative: Path, image: np.ndarray, anomaly_map: np.
 def write_decisions(path: Path, scored: Iterable[tuple[str, float]], threshold: float) -> None:
     """A CSV file with file, score, threshold and decision (1 = anomalous: score above threshold), highest scores
     first."""
-    with atomic(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("file", "score", "threshold", "decision"))
-        writer.writerows((name, repr(score), repr(threshold), int(score > threshold))
-                         for name, score in sorted(scored, key=lambda pair: -pair[1]))
+    table = pd.DataFrame(scored, columns=["file", "score"]).sort_values("score", ascending=False, kind="stable")
+    with atomic(path) as temporary:
+        table.assign(threshold=threshold, decision=(table["score"] > threshold).astype(int)).to_csv(
+            temporary, index=False)

@@ -14,16 +14,8 @@ def channels_of(path: Path) -> int:
         return 1 if image.mode in ("1", "L", "LA") or image.mode.startswith("I") else 3
 
 
-def shrunk(size: tuple[int, int], longest_side: int | None) -> tuple[int, int]:
-    """(width, height) at which an image of this size is scored: in proportion, no side above `longest_side`."""
-    if not longest_side or max(size) <= longest_side:
-        return size
-    scale = longest_side / max(size)
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
 def read_image(path: Path, channels: int, longest_side: int | None = None) -> np.ndarray:
-    """One photograph as uint8 [C, H, W]; shrunk, never enlarged, if a side exceeds `longest_side`.
+    """One photograph as uint8 [C, H, W]; shrunk in proportion, never enlarged, if a side exceeds `longest_side`.
 
     16-bit images are scaled to 8 bit over their full range. Raises OSError or Image.DecompressionBombError, with the
     path in the message, if the file cannot be read.
@@ -35,8 +27,9 @@ def read_image(path: Path, channels: int, longest_side: int | None = None) -> np
             image = image.convert("L" if channels == 1 else "RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise OSError(f"{path}: cannot be read as an image ({error})") from error
-    size = shrunk(image.size, longest_side)
-    if size != image.size:
-        image = image.resize(size, Image.Resampling.BOX)
+    if longest_side and max(image.size) > longest_side:
+        scale = longest_side / max(image.size)
+        width, height = (max(1, round(side * scale)) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.BOX)
     array = np.asarray(image)
     return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))

@@ -23,8 +23,6 @@ import skimage.data
 import torch
 from torch import Tensor
 
-from radar.images.image_set import reflect_to
-
 TEXTURES = ("brick", "grass", "gravel")  # what scikit-image ships
 LARGEST_SCALE = 5     # 2^5 cells of noise along an axis, of 8 px at the papers' 256 px
 SMALLEST_CELL = 4     # px, so that small patches get spots and not single pixels [ours]; no limit from 128 px on
@@ -105,16 +103,17 @@ def texture_source(channels: int, height: int, width: int, rng: np.random.Genera
 
     Leave out the texture that is to be tested (texture/brick, ...), or a method trains on what it is tested on.
     """
-    photograph = reflect_to(_photograph(textures[int(rng.integers(len(textures)))]), max(height, width)).numpy()
+    photograph = _photograph(textures[int(rng.integers(len(textures)))])
+    photograph = np.pad(photograph, [(0, max(height, width, side) - side) for side in photograph.shape], mode="reflect")
     top, left = (rng.integers(room - side + 1) for room, side in zip(photograph.shape, (height, width), strict=True))
     crop = photograph[top:top + height, left:left + width]
     return recolour(np.repeat(crop[None], channels, axis=0), rng)
 
 
 @lru_cache
-def _photograph(name: str) -> Tensor:
+def _photograph(name: str) -> np.ndarray:
     """A grey photograph of scikit-image as float32 [512, 512] in [-1, 1]."""
-    return torch.from_numpy(getattr(skimage.data, name)()).float() / 127.5 - 1
+    return getattr(skimage.data, name)().astype(np.float32) / np.float32(127.5) - 1
 
 
 def recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.artist import Artist
@@ -11,36 +10,31 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from radar.report.ablation import Ablation, choices, missing
+from radar.report.ablation import SIDES, Ablation, choices, sides
 from radar.report.ablation_tables import labels, named
-from radar.report.drawing import MARKERS, WIDTH, entitle, styled
+from radar.report.drawing import MARKERS, WIDTH, entitle, name_rows, styled
 from radar.report.format import DASH, plain
 from radar.report.load import of, pairs_of
+from radar.report.tables import TEXT
 
-ITSELF, UNKNOWN = "literal reading", "not compared"
-SIDES = {  # of a list's variants: colour and marker
-    "higher beyond chance": ("#0072B2", ">"), "within chance": ("#777777", "o"),
-    "lower beyond chance": ("#D55E00", "<"), ITSELF: ("#000000", "D"), UNKNOWN: ("#bbbbbb", "s"),
-}
+# of a list's variants
+LOOKS = dict(zip(SIDES, (("#0072B2", ">"), ("#777777", "o"), ("#D55E00", "<"), ("#000000", "D"), ("#bbbbbb", "s")),
+                 strict=True))
 CHOICE = "label-free choice"
 PALETTE = [colour for place, colour in enumerate(sns.color_palette("colorblind")) if place != 8]  # yellow is pale
 LITERAL: dict[str, Any] = {"color": "#000000", "linewidth": 0.8, "linestyle": ":", "zorder": 1}
 STAR: dict[str, Any] = {"marker": "*", "markersize": 10, "markerfacecolor": "white", "linestyle": "none", "zorder": 5}
-NOTES = {
-    "list": "Bars: 95 % interval over test images. Higher, lower: than the literal reading (dotted), by the interval "
-            "of the paired difference, which is narrower than the bars suggest.",
-    "curve": "Bars: 95 % interval over test images; points of one x stand beside one another. Dotted: the literal "
-             "reading. Differences on the same images are known better than the bars suggest, see the table.",
-}
-
 
 @styled
 def figure(ablation: Ablation, name: str, table: pd.DataFrame) -> Figure:
     """A row of panels per dataset of a study, a panel per metric. table: of ablation.table."""
     study = ablation.studies[name]
     rows = table[(table["study"] == name) & table["metric"].isin(study["metrics"])]
-    rows = rows.assign(label=labels(rows), side=_sides(rows, ablation.literal))
-    notes, have = [NOTES[study["kind"]], *_missing(ablation, rows)], rows.dropna(subset="mean")
+    rows = rows.assign(label=labels(rows), side=sides(rows, ablation.literal))
+    gone = dict.fromkeys(f"{row.dataset}/{row.category} {row.label}" for row in rows.itertuples()
+                         if (row.dataset, row.category, row.variant) in ablation.missing)
+    notes = [TEXT["ablation"][study["kind"]], *([f"Missing, at least in part: {'; '.join(gone)}."] if gone else [])]
+    have = rows.dropna(subset="mean")
     if have.empty:
         return entitle(Figure(figsize=(WIDTH, 0.2), layout="constrained"), notes)
     pairs, metrics = pairs_of(have), [one for one in study["metrics"] if one in set(have["metric"])]
@@ -63,22 +57,6 @@ def figure(ablation: Ablation, name: str, table: pd.DataFrame) -> Figure:
     return entitle(drawn, notes, _legend(drawn))
 
 
-def _sides(rows: pd.DataFrame, literal: str) -> np.ndarray:
-    """Where every row lies beside the literal reading, by the interval of its difference."""
-    low, high = rows["difference_low"], rows["difference_high"]
-    higher, within, lower, *_ = SIDES
-    return np.select([rows["variant"] == literal, low > 0, high < 0, low.notna()], [ITSELF, higher, lower, within],
-                     UNKNOWN)
-
-
-def _missing(ablation: Ablation, rows: pd.DataFrame) -> list[str]:
-    """A line that names the variants of which something is missing, or none."""
-    gone = missing(ablation)
-    names = [f"{row.dataset}/{row.category} {row.label}" for row in rows.itertuples()
-             if (row.dataset, row.category, row.variant) in gone]
-    return [f"Missing, at least in part: {'; '.join(dict.fromkeys(names))}."] if names else []
-
-
 def _legend(drawn: Figure) -> list[Artist]:
     """An entry per name in the panels; the star last."""
     found = {str(one.get_label()): one for ax in drawn.axes for one in ax.get_legend_handles_labels()[0]}
@@ -90,15 +68,13 @@ def _legend(drawn: Figure) -> list[Artist]:
 def _forest(ax: Axes, rows: pd.DataFrame, names: list[str]) -> None:
     """A named row per variant, the first one on top; a dash where there is no number."""
     for side, own in rows.groupby("side", sort=False):
-        colour, marker = SIDES[side]
+        colour, marker = LOOKS[side]
         y = own["label"].map(names.index)
         ax.hlines(y, own["ci_low"], own["ci_high"], colors=colour, linewidth=0.9)
         ax.plot(own["mean"], y, color=colour, marker=marker, linestyle="none", label=side)
     for name in set(names) - set(rows["label"]):
         ax.text(0.02, names.index(name), DASH, transform=ax.get_yaxis_transform(), va="center")
-    ax.set(xlabel="", ylim=(len(names) - 0.5, -0.5))
-    ax.set_yticks(range(len(names)), names if ax.get_subplotspec().is_first_col() else [""] * len(names))
-    ax.tick_params(axis="y", length=0)
+    name_rows(ax, names if ax.get_subplotspec().is_first_col() else [""] * len(names))
     ax.xaxis.set_major_locator(MaxNLocator(6))
 
 

@@ -2,23 +2,13 @@
 
 import pandas as pd
 
-from radar.report.ablation import Ablation, contested, missing
+from radar.report.ablation import Ablation, contested
 from radar.report.format import DASH, count, interval, plain, spread
+from radar.report.load import of
 from radar.report.table import Bold, Table, frame_of
-from radar.report.tables import NAMES
+from radar.report.tables import NAMES, TEXT
 
-LEGEND = (
-    "± is half the width of the 95 % interval: of the bootstrap over test images, stratified by label, or of a "
-    "false-positive rate the binomial one.",
-    "Differences are on the same resamples, with their paired 95 % interval in brackets. Bold: it lies above 0. Within "
-    "chance: it holds 0. None holds what another training would change, and none is corrected for the number of "
-    "comparisons: where nothing differs, about one in twenty still looks like a difference.",
-    "The best point of a curve is picked with the test labels, the label-free choice without them. What was chosen, "
-    "what each variant cost, and differences to the best point are in ablation.csv and ablation_differences.csv.",
-    f"{DASH} is not applicable, or missing where a note says so.",
-)
 AGAINST = "against the literal reading:"
-NO_LITERAL = "The literal reading of RADAR is missing, so that no difference is given."
 
 
 def named(metric: str) -> str:
@@ -45,7 +35,7 @@ def found(counts: pd.DataFrame) -> Table:
     columns = [(AGAINST, name) for name in ("better", "within chance", "worse")]
     columns += [("curves:", "best x"), ("curves:", "label-free choice minus the best")]
     return Table("What was found", frame_of(cells, columns, "study: dataset, metric, series"),
-                 ["How many variants differ from the literal reading of RADAR, and the best x of curves."])
+                 [TEXT["ablation"]["found"]])
 
 
 def tables(ablation: Ablation, rows: pd.DataFrame) -> list[Table]:
@@ -54,7 +44,7 @@ def tables(ablation: Ablation, rows: pd.DataFrame) -> list[Table]:
 
 
 def _table(ablation: Ablation, key: tuple[str, str, str], rows: pd.DataFrame) -> Table:
-    study, pair, reasons = ablation.studies[key[0]], key[1:], missing(ablation)
+    study, pair, results = ablation.studies[key[0]], key[1:], ablation.results
     rows = rows[rows["metric"].isin(study["metrics"])].assign(label=labels(rows))
     rows = rows.assign(value=[spread(row.mean, row.ci_low, row.ci_high) for row in rows.itertuples()],
                        against=[interval(row.difference, row.difference_low, row.difference_high)
@@ -70,10 +60,11 @@ def _table(ablation: Ablation, key: tuple[str, str, str], rows: pd.DataFrame) ->
     frame = pd.DataFrame(parts).astype(object).rename_axis(index=f"series, {study['x']}" if study["x"] else "variant")
     for row in contest.query("difference_low > 0").itertuples():
         frame.loc[row.label, (AGAINST, named(row.metric))] = Bold(row.against)
-    missed = {label: reasons[*pair, name] for label, name in variants["variant"].items() if (*pair, name) in reasons}
-    results = ablation.results[pair]
-    alone = ablation.literal not in results.run.methods or contest.empty and (*pair, ablation.literal) in reasons
+    missed = {label: ablation.missing[*pair, name] for label, name in variants["variant"].items()
+              if (*pair, name) in ablation.missing}
+    alone = ablation.literal not in set(of(results.records, pair)["method"])
+    warnings = [TEXT["ablation"]["no_literal"]] * alone
     caption = [f"{count(one.n_test_normal + one.n_test_anomalous, 'test image')}, {one.n_test_anomalous} of them "
                f"anomalous; {count(len(results.run.seeds), 'training seed')}."
-               for one in results.records.head(1).itertuples()]
-    return Table(f"{study['title']}: {'/'.join(pair)}", frame, caption, [NO_LITERAL] * alone, missed)
+               for one in of(results.records, pair).head(1).itertuples()]
+    return Table(f"{study['title']}: {'/'.join(pair)}", frame, caption, warnings, missed)

@@ -12,15 +12,13 @@ from radar.config import CONFIG, MethodName, expand_datasets
 
 PUBLISHED = ("method", "paper", "dataset", "category", "setting", "metric", "value", "unit", "device", "source",
              "evidence")
-# a method, or several of which the first that is in the run is taken
+# the methods of which the first that is in the run is taken
 Rival = Annotated[Several[MethodName], BeforeValidator(lambda one: [one] if isinstance(one, str) else one)]
 Rivals = Annotated[list[Rival], Field(min_length=1)]
-
-
 # kind of test: its options; config/claims.yaml says what each asks
 TESTS: dict[str, dict[str, Any]] = {
     "better": {"metrics": Several[str], "by": float, "than": Rivals},
-    "faster": {"times": Positive, "chain": (Count, UNSET), "than": Rivals},
+    "faster": {"times": Positive, "chain": (Count, 0), "than": Rivals},
     "latency": {"below_ms": Positive, "device": Literal["cpu", "cuda"]},
     "trend": {"study": str, "series": str, "at": float, "metrics": Several[str]},
     "reaches": {"metric": str, "margin": Annotated[float, Field(ge=0)]}}
@@ -46,6 +44,10 @@ class Statement(Strict):
             raise ValueError("give published, or else source and evidence")
         return self
 
+    @property
+    def kind(self) -> str:
+        return next(iter(self.test.model_fields_set))
+
 
 class Paper(Strict):
     paper: Text
@@ -55,25 +57,15 @@ class Paper(Strict):
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of config/claims.yaml, complete.
-
-    paper: the method as the paper calls it; reference: its citation. speakers: methods of the suite that may speak for
-    it. datasets: each as dataset/category; None = all of the run. kind, options: the test. published: the row of
-    config/published.csv with its value as a number; None = the claim is in words. source, evidence: where it stands.
+    """A claim of config/claims.yaml. paper: what its method is called there, and its citation. methods: of the suite,
+    who may speak for it. published: the row of config/published.csv, its value a number; {} = the claim is in words.
     """
 
     name: str
     paper: str
-    reference: str
-    speakers: tuple[str, ...]
-    statement: str
-    datasets: tuple[str, ...] | None
-    kind: str
-    options: dict
-    published: dict | None
-    source: str
-    evidence: str
-    conditions: str
+    methods: list[str]
+    says: Statement
+    published: dict
 
 
 def read_published(path: Path = CONFIG / "published.csv") -> list[dict]:
@@ -96,26 +88,18 @@ def read_published(path: Path = CONFIG / "published.csv") -> list[dict]:
 
 
 def read_claims(path: Path = CONFIG / "claims.yaml", published: list[dict] | None = None) -> list[Claim]:
-    """The claims of claims.yaml, checked and with their published numbers; published: as read_published gives it.
-
-    Raises ConfigurationError.
-    """
-    given: dict[str, Any] = read_yaml(path)
+    """The claims of claims.yaml, checked; published: as read_published gives it. Raises ConfigurationError."""
     rows = read_published() if published is None else published
     claims: dict[str, Claim] = {}
-    for paper, about in check(dict[str, Paper], given, str(path)).items():
-        for name, claim in about.claims.items():
+    for paper, about in check(dict[str, Paper], read_yaml(path), str(path)).items():
+        for name, says in about.claims.items():
             where = f"{path}: {paper}.claims.{name}"
             if name in claims:
                 raise ConfigurationError(f"{where}: {claims[name].paper} has a claim of this name too; rename one")
-            ((kind, options),) = given[paper]["claims"][name]["test"].items()
-            row = None if claim.published is UNSET else _published_row(where, paper, claim.published, rows)
-            if kind == "reaches" and (row is None or row["unit"] != "percent"):
+            row = {} if says.published is UNSET else _published_row(where, paper, says.published, rows)
+            if says.kind == "reaches" and row.get("unit") != "percent":
                 raise ConfigurationError(f"{where}: reaches needs a published value in percent")
-            source, evidence = (row["source"], row["evidence"]) if row else (claim.source, claim.evidence)
-            datasets = None if claim.datasets is UNSET else tuple(claim.datasets)
-            claims[name] = Claim(name, paper, about.paper, tuple(about.methods), claim.statement, datasets, kind,
-                                 options, row, source, evidence, claim.conditions)
+            claims[name] = Claim(name, f"{paper}, {about.paper}", about.methods, says, row)
     return list(claims.values())
 
 

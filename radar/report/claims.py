@@ -8,18 +8,17 @@ of its comparisons. It is a function of config/claims.yaml, config/published.csv
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
 from radar.report.claim_config import Claim
-from radar.report.claim_evidence import WHY, Evidence, Left, NotRun, means, overall
-from radar.report.claim_tests import KINDS
-from radar.report.compare import Estimate
+from radar.report.claim_tests import KINDS, WHY, Evidence, NotRun, means, overall
 from radar.report.format import DASH, interval, plain, points, rounded, tenths
+from radar.report.load import Estimate, Results
 from radar.report.table import Table, frame_of
 
 VERDICTS = ("reproduced", "contradicted", "inconclusive", "not run")
@@ -31,11 +30,10 @@ DETAIL = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"
 OTHERS = "For comparison: nothing is tested on them, since the suite lacks the method, the dataset or the device."
 
 
-@dataclass(frozen=True)
-class Bounds:
+class Bounds(NamedTuple):
     """A number with its 95 % interval; NaN ends = unknown."""
 
-    value: float
+    measured: float
     low: float
     high: float
 
@@ -58,73 +56,66 @@ def smallest(parts: Iterable[Estimate], level: float = 0.95) -> Bounds:
                   float(np.min([part.ends(1 - 2 * tail / len(parts))[1] for part in parts])))
 
 
-def judge(total: Bounds, parts: Iterable[Bounds], boundary: float) -> str:
-    """reproduced, contradicted or inconclusive: see the head of this module."""
-    side, sides = total.side(boundary), {part.side(boundary) for part in parts}
-    if side == 0 or -side in sides:
-        return "inconclusive"
-    return "reproduced" if side > 0 else "contradicted"
-
-
-def assess(claim: Claim, left: Left) -> dict:
+def assess(claim: Claim, results: Results) -> dict:
     """A row of claims.csv: the verdict on a claim, with what was measured."""
-    published = claim.published or {}
+    says, published, labels = claim.says, claim.published, results.run.labels
+    method = next((name for name in claim.methods if name in labels), claim.methods[0])
     terms = ", ".join(published[key] for key in ("setting", "device")
                       if published.get(key) not in (None, "", "relative"))
-    row = {"id": claim.name, "paper": f"{claim.paper}, {claim.reference}", "method": claim.speakers[0],
-           "statement": claim.statement, "verdict": "not run", "published": published.get("value", math.nan),
-           "published_unit": published.get("unit", ""), "source": claim.source, "evidence": claim.evidence,
-           "conditions": f"{claim.conditions}{f' Published for: {terms}.' * bool(terms)}"}
+    row = {"id": claim.name, "paper": claim.paper, "method": method, "statement": says.statement, "verdict": "not run",
+           "published": published.get("value", math.nan), "published_unit": published.get("unit", ""),
+           "source": published.get("source", says.source), "evidence": published.get("evidence", says.evidence),
+           "conditions": f"{says.conditions}{f' Published for: {terms}.' * bool(terms)}"}
     try:
-        evidence = KINDS[claim.kind](claim, left)
+        evidence = KINDS[says.kind](claim, getattr(says.test, says.kind), method, results)
     except NotRun as missing:
         return row | {"why": str(missing)}
-    total = smallest(overall(evidence.comparisons).values())
-    parts = {name: smallest(one.values()) for name, one in means(evidence.comparisons).items()}
+    total = smallest(overall(lead) for lead in evidence.leads.values())
+    each = [means(lead) for lead in evidence.leads.values()]
+    parts = {name: smallest(lead[name] for lead in each) for name in each[0]}
 
-    def shown(bounds: Bounds) -> tuple[float, float, float]:
+    def shown(bounds: Bounds) -> Bounds:
         low, high = sorted((evidence.show(bounds.low), evidence.show(bounds.high)))
-        return evidence.show(bounds.value), low, high
+        return Bounds(evidence.show(bounds.measured), low, high)
 
     def write(bounds: Bounds) -> str:
-        return written(*shown(bounds), evidence.unit)
+        return written(shown(bounds), evidence.unit)
 
-    above, below = ("above", "below") if evidence.show(1) > evidence.show(0) else ("below", "above")
-    boundary = f"{plain(evidence.show(evidence.boundary))} {UNITS[evidence.unit][0]}"
-    verdict, why = _verdict(evidence, total, parts, write, boundary, below)
-    measured, low, high = shown(total)
+    below, above = ("below", "above") if evidence.show(1) > evidence.show(0) else ("above", "below")
+    boundary = f"{plain(evidence.show(evidence.boundary))} {unit_name(evidence.unit)}"
+    verdict, why = judge(evidence, total, parts, write, boundary, below)
     detail = DETAIL.render(
-        evidence.facts, ours=left.label(evidence.method), side=above, boundary=boundary,
+        evidence.facts, ours=labels.get(method, method), side=above, boundary=boundary,
         parts=[f"{name} {write(one)}" for name, one in parts.items()],
-        lacking=evidence.lacking if total.value < evidence.boundary else "")
-    return row | {"method": evidence.method, "verdict": verdict, "why": why, "measured": measured, "low": low,
-                  "high": high, "unit": evidence.unit, "of": evidence.of, "detail": " ".join(detail.split())}
+        lacking=evidence.doubts.get("contradicted") if total.measured < evidence.boundary else "")
+    return row | shown(total)._asdict() | {"verdict": verdict, "why": why, "unit": evidence.unit, "of": evidence.of,
+                                           "detail": " ".join(detail.split())}
 
 
-def _verdict(evidence: Evidence, total: Bounds, parts: Mapping[str, Bounds], write: Callable[[Bounds], str],
-             boundary: str, against: str) -> tuple[str, str]:
+def judge(evidence: Evidence, total: Bounds, parts: Mapping[str, Bounds], write: Callable[[Bounds], str],
+          boundary: str, against: str) -> tuple[str, str]:
     """The verdict, and in one line why it is not reproduced."""
-    verdict, side = judge(total, parts.values(), evidence.boundary), total.side(evidence.boundary)
+    side = total.side(evidence.boundary)
     if math.isnan(total.low):
-        return verdict, WHY["rounds" if evidence.unit in ("times", "ms") else "draws"]
-    if verdict == "inconclusive" and side:
-        opposed = [f"{name} {write(one)}" for name, one in parts.items() if one.side(evidence.boundary) == -side]
-        return verdict, WHY["opposed"].format(dataset="; ".join(opposed))
-    if verdict == "inconclusive":
-        return verdict, WHY["covers"].format(interval=write(total), boundary=boundary)
-    if verdict == "reproduced" and evidence.absent:
-        return "inconclusive", WHY["absent"].format(names=", ".join(evidence.absent))
-    if verdict == "reproduced":
-        return verdict, ""
-    if evidence.lacking:
-        return "not run", evidence.lacking
-    return verdict, WHY["beyond"].format(interval=write(total), side=against, boundary=boundary)
+        return "inconclusive", WHY["rounds" if evidence.unit in ("times", "ms") else "draws"]
+    if side == 0:
+        return "inconclusive", WHY["covers"].format(interval=write(total), boundary=boundary)
+    if opposed := [f"{name} {write(one)}" for name, one in parts.items() if one.side(evidence.boundary) == -side]:
+        return "inconclusive", WHY["opposed"].format(dataset="; ".join(opposed))
+    verdict = "reproduced" if side > 0 else "contradicted"
+    if verdict in evidence.doubts:
+        return "inconclusive" if side > 0 else "not run", evidence.doubts[verdict]
+    return verdict, "" if side > 0 else WHY["beyond"].format(interval=write(total), boundary=boundary, side=against)
 
 
-def written(value: float, low: float, high: float, unit: str) -> str:
+def written(bounds: Bounds, unit: str) -> str:
     """A number with its interval and unit."""
-    name, write = UNITS.get(unit, (unit, plain))
-    return f"{interval(value, low, high, write)} {name}"
+    write = UNITS.get(unit, (unit, plain))[1]
+    return f"{interval(bounds.measured, bounds.low, bounds.high, write)} {unit_name(unit)}"
+
+
+def unit_name(unit: str) -> str:
+    return UNITS.get(unit, (unit,))[0]
 
 
 # The tables
@@ -144,8 +135,8 @@ def tables(frame: pd.DataFrame) -> list[Table]:
     for paper, group in frame.fillna({"why": "", "of": "", "detail": ""}).groupby("paper", sort=False):
         rows, notes = {}, {}
         for one in group.itertuples():
-            measured = DASH if math.isnan(one.measured) else written(one.measured, one.low, one.high, one.unit)
-            published = DASH if math.isnan(one.published) else f"{plain(one.published)} {_unit(one.published_unit)}"
+            measured = DASH if math.isnan(one.measured) else written(one, one.unit)
+            published = DASH if math.isnan(one.published) else f"{plain(one.published)} {unit_name(one.published_unit)}"
             rows[one.statement] = [one.verdict, one.why, measured, published]
             notes[one.statement] = (f"{f'Measured: {one.of}. ' * bool(one.of)}{one.detail} {one.conditions} "
                                     f"Source: {one.source} ({one.evidence}).")
@@ -157,11 +148,7 @@ def others(published: Sequence[dict], claims: Sequence[Claim]) -> Table:
     """The rows of published.csv that no claim stands on; too wide for a page of LaTeX."""
     used = [claim.published for claim in claims]
     rows = {f"{row['method']}, {row['paper']}: {row['dataset']}, {row['category']}, {row['metric']}": [
-        row["setting"], f"{plain(row['value'])} {_unit(row['unit'])}", row["device"] or DASH,
+        row["setting"], f"{plain(row['value'])} {unit_name(row['unit'])}", row["device"] or DASH,
         f"{row['source']} ({row['evidence']})"] for row in published if row not in used}
     columns = [("", name) for name in ("setting", "value", "device", "source")]
     return Table("Other published values", frame_of(rows, columns), [OTHERS])
-
-
-def _unit(unit: str) -> str:
-    return UNITS.get(unit, (unit,))[0]

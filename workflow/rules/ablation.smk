@@ -1,18 +1,10 @@
 # The ablation study: config/ablation.yaml makes variants of the methods out of settings. All variants that stand on one
 # noise predictor are fitted, scored and evaluated by one job per dataset and seed, which keeps what it has finished.
 
-GROUPS = {(one["group"], name) for one in VARIANTS for name in one["datasets"]}
 STUDIES = ABLATION_CONFIG["studies"]
 LITERAL = configuration.variant_method(KNOWN_METHODS["radar"])
+GROUPS = {(one["group"], one["dataset"]) for one in VARIANTS}
 PLAN = f"{RUN}/ablation/variants.json"
-ABLATION = [f"{TABLES}/ablation{name}" for name in (".csv", "_differences.csv", "_counts.csv", ".md", ".tex")]
-ABLATION_FIGURES = expand(f"{RUN}/figures/ablation_{{study}}.{{suffix}}", study=STUDIES, suffix=["png", "pdf"])
-
-
-rule ablation:
-    input:
-        ABLATION,
-        ABLATION_FIGURES,
 
 
 rule ablation_plan:
@@ -23,7 +15,6 @@ rule ablation_plan:
     localrule: True
     params:
         plan=dict(
-            datasets=list(dict.fromkeys(name for one in VARIANTS for name in one["datasets"])),
             seeds=ABLATION_CONFIG["seeds"],
             literal=next((one["variant"] for one in VARIANTS if one["method"] == LITERAL), ""),
             studies={
@@ -38,7 +29,7 @@ rule ablation_plan:
 
 rule ablate:
     input:
-        lambda wildcards: predictor_files([variants_of(wildcards.group)[0].get("noise_predictor")], wildcards),
+        lambda wildcards: predictor_files([wildcards.group] if wildcards.group in PREDICTORS else [], wildcards),
         plan=PLAN,
         manifest=MANIFEST,
     output:
@@ -46,38 +37,35 @@ rule ablate:
     log:
         f"{RUN}/ablation/{{dataset}}/{{category}}/seed{{seed}}/{{group}}.log",
     wildcard_constraints:
-        group="|".join(sorted({group for group, _ in GROUPS})),
+        group="|".join(sorted({re.escape(group) for group, _ in GROUPS})),
     priority: lambda wildcards: 8 if wildcards.group.startswith("pixels") else 5
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         gpu=GPU,
         mem_mb=2000,
     params:
         code=lambda wildcards: code(
-            "workflow/scripts/ablate.py", *{method["class"] for method in variants_of(wildcards.group)}
+            "workflow/scripts/ablate.py",
+            *{one["method"]["class"] for one in VARIANTS if one["group"] == wildcards.group},
         ),
-        predictor=lambda wildcards: predictor_folder(variants_of(wildcards.group)[0].get("noise_predictor")),
-        data=data_folder,
-        fraction=config["protocol"]["calibration_fraction"],
-        rate=config["protocol"]["false_positive_rate"],
-        protocol=as_json(config["protocol"] | {"bootstrap_draws": ABLATION_CONFIG["bootstrap_draws"]}),
-        longest_side=config["longest_side"] or 0,
-        training=as_json(config["training"]),
-        device=config["device"],
+        job=lambda wildcards: job(
+            wildcards,
+            group=wildcards.group,
+            predictor=predictor_folder(wildcards.group),
+            protocol=config["protocol"] | {"bootstrap_draws": ABLATION_CONFIG["bootstrap_draws"]},
+            false_positive_rate=config["protocol"]["false_positive_rate"],
+            training=config["training"],
+        ),
     message:
         "{wildcards.dataset}/{wildcards.category} seed {wildcards.seed}: ablation, variants on {wildcards.group}"
     shell:
-        "python workflow/scripts/ablate.py --plan {input.plan} --group {wildcards.group} "
-        "--predictor {params.predictor} --manifest {input.manifest} --data {params.data} "
-        "--calibration-fraction {params.fraction} --false-positive-rate {params.rate} --protocol {params.protocol:q} "
-        "--longest-side {params.longest_side} --training {params.training:q} --seed {wildcards.seed} "
-        "--device {params.device} --threads {threads} --stamp {output} "
+        "python workflow/scripts/ablate.py {params.job:q} --threads {threads} --manifest {input.manifest} "
+        "--plan {input.plan} --stamp {output} "
         "--out results/ablation/{wildcards.dataset}/{wildcards.category} 2>&1 | tee {log}"
 
 
-rule ablation_report:
+rule ablation:
     input:
         [
             f"{RUN}/ablation/{name}/seed{seed}/{group}.json"
@@ -87,8 +75,12 @@ rule ablation_report:
         run=f"{RUN}/run.json",
         plan=PLAN,
     output:
-        report(ABLATION, category="Ablation", caption="../report/tables.rst"),
-        ABLATION_FIGURES,
+        report(
+            expand(f"{TABLES}/ablation{{end}}", end=[".csv", "_differences.csv", "_counts.csv", ".md", ".tex"]),
+            category="Ablation",
+            caption="../report/tables.rst",
+        ),
+        expand(f"{RUN}/figures/ablation_{{study}}.{{suffix}}", study=STUDIES, suffix=["png", "pdf"]),
     log:
         f"{TABLES}/ablation.log",
     conda:

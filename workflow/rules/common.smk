@@ -8,15 +8,16 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
-from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 sys.path.insert(0, workflow.basedir)
-# in the jobs `python` is this one
-os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
+# Jobs run this Python, and the code that lies here or is sent with them, whatever their image has.
+for variable, folder in (("PATH", str(Path(sys.executable).parent)), ("PYTHONPATH", workflow.basedir)):
+    os.environ[variable] = os.pathsep.join(filter(None, [folder, os.environ.get(variable)]))
 from radar import config as configuration
 from radar import studies
 from radar.code import CodeError, digest, module_file, parsed
@@ -24,31 +25,39 @@ from radar.config import ConfigurationError
 from radar.files import last_line, sha256, write_json
 from radar.report.claim_config import read_claims
 
-try:
+
+@contextmanager
+def in_one_line():
+    """What a user can mend ends the workflow with the line that says so. Also a decorator."""
+    try:
+        yield
+    except (ConfigurationError, CodeError) as error:
+        raise WorkflowError(str(error))
+
+
+def with_studies(config):
+    """A configuration with the noise predictors of the study too; what no target asks for is not trained."""
+    return config | {"noise_predictors": config["noise_predictors"] | ABLATION_CONFIG.get("noise_predictors", {})}
+
+
+with in_one_line():
     config.update(configuration.typed(config))
     configuration.check_config(config)
-    configuration.check_disk(Path.cwd(), 1)
     DATASETS = configuration.expand_datasets(config["datasets"])
     ABLATION_CONFIG = studies.read_ablation(config.get("ablation", "config/ablation.yaml"))
-    # those of the study too; what no target asks for is not trained
-    ALL_PREDICTORS = config | {
-        "noise_predictors": config["noise_predictors"] | ABLATION_CONFIG.get("noise_predictors", {})
-    }
-    PREDICTORS = configuration.expand_predictors(ALL_PREDICTORS)
-    METHODS = {name: configuration.read_method(name, PREDICTORS) for name in config["methods"]}
-    configuration.check_textures(DATASETS, METHODS)
+    PREDICTORS = configuration.expand_predictors(with_studies(config))
     KNOWN_METHODS = configuration.read_methods(PREDICTORS)
-    VARIANTS = studies.expand_ablation(ALL_PREDICTORS, ABLATION_CONFIG, KNOWN_METHODS)
+    METHODS = {name: KNOWN_METHODS[name] for name in config["methods"]}
+    configuration.check_textures(DATASETS, METHODS)
+    VARIANTS = studies.expand_ablation(with_studies(config), ABLATION_CONFIG, KNOWN_METHODS)
     read_claims()  # so that a mistake in it stops the run before it begins
     # what config/config.yaml says: what differs from it gets a place of its own
     DEFAULT = configuration.read_yaml(configuration.CONFIG / "config.yaml")
-    DEFAULT_PREDICTORS = configuration.expand_predictors(
-        DEFAULT | {"noise_predictors": DEFAULT["noise_predictors"] | ABLATION_CONFIG.get("noise_predictors", {})}
-    )
+    DEFAULT_PREDICTORS = configuration.expand_predictors(with_studies(DEFAULT))
     if shutil.which("git") is None:
         raise ConfigurationError("git is missing: DVC and the provenance of the results need it; install it")
-except ConfigurationError as error:
-    raise WorkflowError(str(error))
+    if shutil.disk_usage(".").free < 2**30:
+        raise ConfigurationError("less than 1 GiB is free on this disk; make room and start again")
 
 SEEDS = config["seeds"]
 # Jobs that ask for a GPU run one at a time where gpu=1, so ask only where there is one.
@@ -62,17 +71,8 @@ DETECTOR = f"{PLACE}/{{method}}/seed{{seed}}"
 RUN = f"results/runs/{config['run']}"
 MANIFEST = f"{PLACE}/manifest.csv"
 
-if SharedFSUsage.INPUT_OUTPUT not in workflow.storage_settings.shared_fs_usage:
-    # jobs run the code that is sent with them, not that of their image
-    os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")])))
 
-
-def code(*entries, data=()):
-    """The code that results depend on, and files that they show, as a parameter of what makes them, see radar.code."""
-    try:
-        return digest(*entries, data=data)
-    except CodeError as error:
-        raise WorkflowError(str(error))
+code = in_one_line()(digest)  # the code that results depend on, as a parameter of what makes them
 
 
 def as_json(value):
@@ -80,52 +80,58 @@ def as_json(value):
     return json.dumps(value, sort_keys=True)
 
 
-def placed(name, identity):
+def job(wildcards, **settings):
+    """The settings of a job on a dataset and seed for its script, as one JSON object: its own, and what all have."""
+    common = dict(data=data_folder(wildcards), seed=int(wildcards.seed), device=config["device"])
+    common |= dict(longest_side=config["longest_side"], calibration_fraction=config["protocol"]["calibration_fraction"])
+    return as_json(common | settings)
+
+
+def flat(settings, above=""):
+    """Nested settings side by side: {"training.images": 400}."""
+    found = {}
+    for key, value in settings.items():
+        found |= flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+    return found
+
+
+def placed(name, predictor, *keys):
     """A folder's name: `name` alone where the configuration asks for what config/config.yaml does, else with a digest.
 
-    identity: of a configuration and its noise predictors, everything that the content of the folder depends on.
+    predictor: the noise predictor that the content of the folder depends on; keys: what it depends on of the rest.
     """
-    ours = identity(config, PREDICTORS)
-    if ours == identity(DEFAULT, DEFAULT_PREDICTORS):
-        return name
-    return f"{name}-{hashlib.sha256(as_json(ours).encode()).hexdigest()[:8]}"
+    ours, default = (
+        [predictors.get(predictor), {key: value for key, value in flat(whole).items() if key.startswith(keys)}]
+        for whole, predictors in ((config, PREDICTORS), (DEFAULT, DEFAULT_PREDICTORS))
+    )
+    return name if ours == default else f"{name}-{hashlib.sha256(as_json(ours).encode()).hexdigest()[:8]}"
 
 
 def predictor_folder(name):
     """What the folder of a noise predictor is called."""
-
-    def identity(config, predictors):
-        return [predictors.get(name), config["longest_side"], config["protocol"]["calibration_fraction"]]
-
-    return placed(f"noise_predictor-{name}", identity)
+    return placed(f"noise_predictor-{name}", name, "longest_side", "protocol.calibration_fraction")
 
 
-def method_folder(name, method, draws=None):
-    """What the folder of a method is called; draws: of the bootstrap, where they are not those of the protocol."""
-
-    def identity(config, predictors):
-        uses, trains = predictors.get(method.get("noise_predictor")), "training" in method
-        return [uses, config["longest_side"], config["protocol"], draws, config["training"] if trains else None]
-
-    return placed(name, identity)
+def method_folder(name, method):
+    """What the folder of a method is called."""
+    return placed(name, method.get("noise_predictor"), "longest_side", "protocol", *{"training"} & method.keys())
 
 
 PREDICTOR_OF = {predictor_folder(name): name for name in PREDICTORS}  # folder -> name
 METHOD_OF = {method_folder(name, method): name for name, method in METHODS.items()}
-FOLDERS = {name: folder for folder, name in METHOD_OF.items()}
 for one in VARIANTS:
-    one["variant"] = method_folder(one["variant"], one["method"], ABLATION_CONFIG["bootstrap_draws"])
+    one["variant"] = method_folder(one["variant"], one["method"])
 # What was trained: the shared noise predictors, and the methods that train networks of their own.
 USED = list(dict.fromkeys(method["noise_predictor"] for method in METHODS.values() if "noise_predictor" in method))
 NETWORKS = {predictor_folder(name): name for name in USED} | {
-    FOLDERS[name]: method.get("label", name) for name, method in METHODS.items() if "training" in method
+    folder: METHODS[name].get("label", name) for folder, name in METHOD_OF.items() if "training" in METHODS[name]
 }
 
 
 wildcard_constraints:
     dataset="[A-Za-z0-9_.-]+",
     category="[A-Za-z0-9_.-]+",
-    method="|".join(map(re.escape, FOLDERS.values())),
+    method="|".join(map(re.escape, METHOD_OF)),
     predictor="|".join(map(re.escape, PREDICTOR_OF)),
     seed="[0-9]+",
 
@@ -135,7 +141,6 @@ def method_of(wildcards):
     return METHODS[METHOD_OF[wildcards.method]]
 
 
-@lru_cache
 def origin(name):
     """Where the images of <dataset>/<category> lie, and who lists them."""
     return configuration.origin(name, config["data_root"])
@@ -148,18 +153,6 @@ def origin_of(wildcards):
 def data_folder(wildcards):
     """The folder that the manifest's paths are relative to."""
     return origin_of(wildcards).folder
-
-
-def check_origins():
-    """Before anything is done: are the originals there?"""
-    lines = []
-    for name in DATASETS:
-        try:
-            origin(name).check()
-        except ConfigurationError as error:
-            lines.append(str(error))
-    if lines:
-        raise WorkflowError("\n".join(dict.fromkeys(lines)))
 
 
 @lru_cache
@@ -176,11 +169,8 @@ def slug(name):
 
 def per_dataset(pattern, **wildcards):
     """`pattern` for every dataset of the run, and for all values of the other wildcards."""
-    return [
-        path
-        for dataset, category in (name.split("/", 1) for name in DATASETS)
-        for path in expand(pattern, dataset=dataset, category=category, **wildcards)
-    ]
+    dataset, category = zip(*(name.split("/") for name in DATASETS))
+    return expand(expand(pattern, zip, dataset=dataset, category=category, allow_missing=True), **wildcards)
 
 
 def predictor_files(names, wildcards):
@@ -190,43 +180,25 @@ def predictor_files(names, wildcards):
     return expand(f"{PREDICTOR}/noise_predictor.{{suffix}}", predictor=folders, suffix=["json", "safetensors"], **keys)
 
 
-def variants_of(group):
-    """The methods of a group of the ablation's variants."""
-    return [one["method"] for one in VARIANTS if one["group"] == group]
-
-
-def changed(ours, default, above=""):
-    """What of the configuration differs from config/config.yaml: {"training.images": 400}."""
-    found = {}
-    for key in dict.fromkeys([*ours, *default]):
-        name, one, other = f"{above}{key}", ours.get(key), default.get(key)
-        if isinstance(one, dict) and isinstance(other, dict):
-            found |= changed(one, other, f"{name}.")
-        elif one != other and name != "run":
-            found[name] = one
-    return found
-
-
 def description():
     """The run in a file: all that tables, figures and report need to know of it."""
+    default = flat(DEFAULT) | {"run": config["run"]}
     return {
         "run": config["run"],
         "config": config,
-        "changed": changed(config, DEFAULT),
+        "changed": {key: value for key, value in flat(config).items() if value != default.get(key)},
         "datasets": {
             name: {"data": origin(name).folder, "labelled": configuration.has_labels(name)} for name in DATASETS
         },
-        "methods": {name: method | {"folder": FOLDERS[name]} for name, method in METHODS.items()},
+        "methods": {name: METHODS[name] | {"folder": folder} for folder, name in METHOD_OF.items()},
         "networks": NETWORKS,
         "seeds": SEEDS,
     }
 
 
 def ablation_state():
-    """What tells that the run's ablation study has been made, made anew or removed; empty if it is not there.
-
-    Claims and report take it where it is. It is no input of theirs: then every run would have to bring the study up to
-    date.
+    """What tells that the run's ablation study has been made, made anew or removed; empty if it is not there. Claims and
+    report take it where it is; as an input of theirs, every run would have to bring it up to date.
     """
     table = Path(RUN, "tables/ablation.csv")
     return sha256(table) if table.exists() else ""

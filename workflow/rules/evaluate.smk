@@ -21,13 +21,11 @@ rule evaluate:
         data=data_folder,
         name=lambda wildcards: METHOD_OF[wildcards.method],
         protocol=as_json(config["protocol"]),
-        longest_side=config["longest_side"] or 0,
     message:
         "{wildcards.dataset}/{wildcards.category} seed {wildcards.seed}: evaluate {wildcards.method}"
     shell:
-        "python workflow/scripts/evaluate.py --scores {input.scores} --maps {input.maps} --name {params.name} "
-        "--manifest {input.manifest} --data {params.data} --protocol {params.protocol:q} "
-        "--longest-side {params.longest_side} --out $(dirname {output.metrics}) 2>&1 | tee {log}"
+        "python workflow/scripts/evaluate.py --name {params.name} --manifest {input.manifest} --data {params.data} "
+        "--protocol {params.protocol:q} --out $(dirname {output.metrics}) 2>&1 | tee {log}"
 
 
 # Photographs without labels have no metrics; their user looks at the pictures.

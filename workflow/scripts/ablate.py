@@ -2,61 +2,57 @@
 
 One process does them all and evaluates the network once for what several variants read. A variant that is finished and
 still the same is not computed again; one that fails leaves failure.json and costs the others nothing. Labels are read
-by the evaluation of a variant only, after it has been scored.
+by the evaluation of a variant only, after it has been scored; its maps are not kept.
 """
 
 import argparse
 import json
 import sys
-import traceback
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
 
 import detect
-import numpy as np
-import pandas as pd
+from job import images_of, read_job
 
 from radar.code import digest
-from radar.data import manifest
 from radar.devices import prepare_torch
 from radar.diffusion.training import exclusive, fingerprint
-from radar.evaluation.evaluate import evaluate
-from radar.files import atomic, provenance, sha256, write_json
+from radar.evaluation.evaluate import evaluate_folder
+from radar.files import sha256, write_json
 
 
-def main(arguments: argparse.Namespace) -> None:
-    prepare_torch(arguments.threads)
-    plan = json.loads(arguments.plan.read_text())
-    dataset = "/".join(arguments.out.parts[-2:])
-    chosen = {one["variant"]: one["method"] for one in plan["variants"]
-              if one["group"] == arguments.group and dataset in one["datasets"]}
-    images = detect.images_of(arguments)
-    predictor, path = detect.predictor_of(arguments, next(iter(chosen.values())), arguments.manifest.parent)
+def main(job: argparse.Namespace) -> None:
+    prepare_torch(job.threads)
+    dataset = "/".join(job.out.parts[-2:])
+    chosen = {one["variant"]: one["method"] for one in json.loads(job.plan.read_text())["variants"]
+              if (one["group"], one["dataset"]) == (job.group, dataset)}
+    images, predictor = images_of(job), detect.predictor_of(job, next(iter(chosen.values())))
     failed = []
     with predictor.memory.on() if predictor else nullcontext():
         for count, name in enumerate(sorted(chosen, key=lambda name: reads(chosen[name])), 1):
-            out = arguments.out / name / f"seed{arguments.seed}"
-            mark = fingerprint(chosen[name], arguments.seed, {
-                "predictor": predictor and predictor.sha256, "manifest": sha256(arguments.manifest),
-                "longest_side": arguments.longest_side, "protocol": arguments.protocol, "training": arguments.training,
+            out = job.out / name / f"seed{job.seed}"
+            mark = fingerprint(chosen[name], job.seed, {
+                "predictor": predictor and predictor.sha256, "manifest": sha256(job.manifest),
+                "longest_side": job.longest_side, "protocol": job.protocol, "training": job.training,
                 "code": digest("workflow/scripts/ablate.py", chosen[name]["class"])})
             if finished(out, mark):
+                (out / "maps.npz").unlink(missing_ok=True)
                 continue
-            print(f"ablation {dataset} seed {arguments.seed} {arguments.group}: {name}, {count} of {len(chosen)}",
+            print(f"ablation {dataset} seed {job.seed} {job.group}: {name}, {count} of {len(chosen)}",
                   file=sys.stderr, flush=True)
             (out / "failure.json").unlink(missing_ok=True)
             try:
                 with exclusive(out, str(out)):
-                    detect.fit_and_score(chosen[name], name, images, predictor, path, arguments, out)
-                    judge(out, arguments, mark)
+                    own = vars(job) | {"method": chosen[name], "name": name, "out": out}
+                    detect.fit_and_score(argparse.Namespace(**own), images, predictor)
+                    evaluate_folder(out, name, job.manifest, Path(job.data), job.protocol, fingerprint=mark)
+                    (out / "maps.npz").unlink()
             except Exception as error:
-                if not isinstance(error, detect.EXPECTED):
-                    traceback.print_exc()
-                print(f"{name} failed: {error}", file=sys.stderr)
-                detect.record_failure(out, name, error, arguments.stamp.with_suffix(".log"))
+                reason = detect.record_failure(out, name, error, job.stamp.with_suffix(".log"))
+                print(f"{name} failed: {reason}", file=sys.stderr)
                 failed.append(name)
-    write_json(arguments.stamp, {"variants": sorted(chosen), "failed": failed})
+    write_json(job.stamp, {"variants": sorted(chosen), "failed": failed})
 
 
 def reads(method: dict) -> tuple:
@@ -71,32 +67,9 @@ def finished(out: Path, mark: str) -> bool:
     return record.exists() and json.loads(record.read_text()).get("fingerprint") == mark
 
 
-def judge(out: Path, arguments: argparse.Namespace, mark: str) -> None:
-    """Evaluate what fit_and_score wrote; the maps are not kept."""
-    dataset, category, variant, _ = out.parts[-4:]
-    table = manifest.hold_out_calibration(
-        manifest.read(arguments.manifest), arguments.calibration_fraction, arguments.seed)
-    record, samples = evaluate(pd.read_csv(out / "scores.csv"), out / "maps.npz", table, arguments.data,
-                               arguments.protocol, arguments.longest_side or None)
-    (out / "maps.npz").unlink()
-    with atomic(out / "bootstrap.npz") as temporary:
-        np.savez(temporary, **samples)
-    write_json(out / "metrics.json", {
-        "dataset": dataset, "category": category, "method": variant, "seed": arguments.seed, **record,
-        "fingerprint": mark, "provenance": provenance(arguments.protocol, scores=out / "scores.csv",
-                                                      manifest=arguments.manifest)})
-
-
 if __name__ == "__main__":
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     warnings.simplefilter("once")
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plan", type=Path, required=True, help="what is to be run, and how it is shown")
-    parser.add_argument("--group", required=True, help="which variants of the plan")
-    parser.add_argument("--protocol", type=json.loads, required=True, help="the protocol of the config, as JSON")
-    parser.add_argument("--stamp", type=Path, required=True, help="written when all are done")
-    detect.common_arguments(parser)
     try:
-        main(parser.parse_args())
+        main(read_job(__doc__, "plan", "stamp"))  # what is to be run, and how it is shown; written when all are done
     except detect.EXPECTED as error:
         sys.exit(str(error))

@@ -7,6 +7,7 @@ from radar.report.drawing import save
 from radar.report.load import Run
 from radar.report.step import step, write
 from radar.report.table import latex, markdown
+from radar.report.tables import LEGENDS
 
 COMMAND = "snakemake --cores all ablation"
 
@@ -21,13 +22,13 @@ def main(run: Run) -> None:
         "ablation.csv": rows.to_csv(index=False),
         "ablation_differences.csv": differences.to_csv(index=False),
         "ablation_counts.csv": counts.to_csv(index=False),
-        "ablation.md": markdown("Ablation", ablation_tables.LEGEND, [ablation_tables.found(counts), *tables], COMMAND),
-        "ablation.tex": latex("Ablation", ablation_tables.LEGEND, tables, COMMAND),
+        "ablation.md": markdown("Ablation", LEGENDS["ablation"], [ablation_tables.found(counts), *tables], COMMAND),
+        "ablation.tex": latex("Ablation", LEGENDS["ablation"], tables, COMMAND),
     }
     write(out / "tables", texts)
     for name in study.studies:
         save(ablation_figures.figure(study, name, rows), out / "figures" / f"ablation_{name}", COMMAND)
-    for (dataset, category, variant), reason in ablation.missing(study).items():
+    for (dataset, category, variant), reason in study.missing.items():
         print(f"missing: {dataset}/{category} {variant}, {reason}", file=sys.stderr)
     print(f"ablation: {out / 'tables' / 'ablation.md'}")
 

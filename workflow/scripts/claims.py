@@ -4,7 +4,6 @@ import pandas as pd
 
 from radar.report import claims, table
 from radar.report.claim_config import read_claims, read_published
-from radar.report.claim_evidence import Left
 from radar.report.load import Run, load
 from radar.report.step import step, write
 from radar.report.tables import LEGENDS
@@ -13,14 +12,14 @@ from radar.report.tables import LEGENDS
 def main(run: Run) -> None:
     published = read_published()
     asked = read_claims(published=published)
-    left = Left(load(run))
-    frame = pd.DataFrame([claims.assess(claim, left) for claim in asked], columns=claims.COLUMNS)
+    results = load(run)
+    frame = pd.DataFrame([claims.assess(claim, results) for claim in asked], columns=claims.COLUMNS)
     made, other = claims.tables(frame), claims.others(published, asked)
     command = f"snakemake --cores all {run.folder / 'tables' / 'claims.md'}"
-    texts = {"claims.csv": frame.to_csv(index=False),
-             "claims.md": table.markdown("Claims", LEGENDS["claims"], [*made, other], command),
-             "claims.tex": table.latex("Claims", LEGENDS["claims"], made, command)}
-    write(run.out / "tables", texts)
+    write(run.out / "tables", {
+        "claims.csv": frame.to_csv(index=False),
+        "claims.md": table.markdown("Claims", LEGENDS["claims"], [*made, other], command),
+        "claims.tex": table.latex("Claims", LEGENDS["claims"], made, command)})
     print(f"claims: {claims.counts(frame['verdict'])}")
 
 

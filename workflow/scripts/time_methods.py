@@ -7,7 +7,6 @@ import argparse
 import json
 import os
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -15,8 +14,7 @@ import torch
 
 from radar.data import manifest
 from radar.devices import choose_device, prepare_torch
-from radar.evaluation.cold_start import cold_start, import_networks
-from radar.evaluation.timing import cores_of_others, device_name, processor_seconds, time_detectors
+from radar.evaluation.timing import cold_starts, cores_of_others, device_name, time_detectors
 from radar.files import provenance, write_json
 from radar.images.image_set import image_set
 from radar.method.detector import MethodError, load
@@ -31,37 +29,32 @@ if __name__ == "__main__":
     parser.add_argument("--device", required=True)
     parser.add_argument("--out", type=Path, required=True, help="results/runs/<run>/timing/<dataset>/<category>.json")
     arguments = parser.parse_args()
-    settings = arguments.settings
+    settings, folders = arguments.settings, [path.parent for path in arguments.detectors]
     threads = min(settings["threads"], os.cpu_count() or 1)
     try:
-        table = manifest.read(arguments.manifest)
-        test = image_set(table, arguments.data, "test", arguments.longest_side or None)
-        shapes = pd.Series([tuple(test.uint8(i).shape) for i in range(min(len(test), 64))])
-        shape = shapes.mode().iloc[0]
-        import_networks(path.parent for path in arguments.detectors)
-        first = test.uint8(shapes.index[shapes == shape][0])[None].numpy()
-        cold = {path: cold_start(path.parent, arguments.device, threads, first) for path in arguments.detectors}
+        test = image_set(manifest.read(arguments.manifest), arguments.data, "test", arguments.longest_side or None)
+        some = [test.uint8(i) for i in range(min(len(test), 64))]
+        shape = pd.Series([tuple(image.shape) for image in some]).mode().iloc[0]
+        alike = [image for image in some if image.shape == shape][:32]
+        cold = cold_starts(folders, arguments.device, threads, alike[0][None].numpy())
 
         device = choose_device(arguments.device)
         prepare_torch(threads)
-        images = torch.stack([test.uint8(i) for i in shapes.index[shapes == shape][:32]])
-        loaded = [load(path.parent, device) for path in arguments.detectors]
-        detectors = {description["name"]: detector for detector, description in loaded}
-        before, started = processor_seconds(), time.monotonic()
-        timings = time_detectors(detectors, images, batch_sizes=settings["batch_sizes"], repeats=settings["repeats"],
-                                 seconds=settings["seconds"])
-        others = cores_of_others(before, processor_seconds(), time.monotonic() - started)
+        loaded = [load(folder, device) for folder in folders]
+        cores_of_others()
+        timings = time_detectors({description["name"]: detector for detector, description in loaded},
+                                 torch.stack(alike), batch_sizes=settings["batch_sizes"],
+                                 repeats=settings["repeats"], seconds=settings["seconds"])
+        others = cores_of_others()
     except (MethodError, OSError, RuntimeError) as error:
         sys.exit(str(error))
-    methods = {}
-    for path, (_, description) in zip(arguments.detectors, loaded, strict=True):
-        name, trained = description["name"], description["training"] or {}
-        methods[name] = timings[name] | {"cold_start_s": cold[path], "training_images": trained.get("images"),
-                                         "training_s": trained.get("seconds")}
-        print(f"{name}: {timings[name]['latency_ms_median']:.1f} ms an image alone, "
-              f"{timings[name]['images_per_s']:.1f} images/s in batches of {timings[name]['batch_size']}")
+    for (name, timing), (_, description), started in zip(timings.items(), loaded, cold, strict=True):
+        trained = description["training"] or {}
+        timing |= {"cold_start_s": started, "training_images": trained.get("images"),
+                   "training_s": trained.get("seconds")}
+        print(f"{name}: {timing['latency_ms_median']:.1f} ms an image alone, {timing['images_per_s']:.1f} images/s in "
+              f"batches of {timing['batch_size']}")
     write_json(arguments.out, {
         "device": device, "device_name": device_name(device), "threads": torch.get_num_threads(),
-        "cores_of_others": others,  # on average, while the methods took turns
-        "image_shape": list(shape), "methods": methods,
+        "cores_of_others": others, "image_shape": list(shape), "methods": timings,
         "provenance": provenance(settings, manifest=arguments.manifest)})
