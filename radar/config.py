@@ -148,8 +148,8 @@ class Method(Strict):
             raise ValueError(f"class: the module of '{self.reference}' defines no class {name}")
         for node in classes[name].body:
             if isinstance(node, ast.FunctionDef) and node.name == "__init__":
-                given_by_suite = {"seed", "device", "noise_predictor", "training"}
-                allowed = {argument.arg for argument in node.args.kwonlyargs} - given_by_suite
+                given_by_the_suite = {"seed", "device", "noise_predictor", "training"}
+                allowed = {argument.arg for argument in node.args.kwonlyargs} - given_by_the_suite
                 if unknown := sorted(self.settings.keys() - allowed):
                     raise ValueError(f"unknown setting '{unknown[0]}'; allowed: {', '.join(sorted(allowed))}")
         return self

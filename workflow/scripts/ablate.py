@@ -75,7 +75,7 @@ def judge(out: Path, arguments: argparse.Namespace, mark: str) -> None:
     dataset, category, variant, _ = out.parts[-4:]
     table = manifest.hold_out_calibration(
         manifest.read(arguments.manifest), arguments.calibration_fraction, arguments.seed)
-    record, samples = evaluate(pd.read_csv(out / "scores.csv"), out / "maps.npz", table, Path(arguments.data),
+    record, samples = evaluate(pd.read_csv(out / "scores.csv"), out / "maps.npz", table, arguments.data,
                                arguments.protocol, arguments.longest_side)
     (out / "maps.npz").unlink()
     with atomic(out / "bootstrap.npz") as temporary:
