@@ -10,7 +10,6 @@ import yaml
 
 from radar import config as configuration
 from radar import studies
-from radar.code import closure
 from radar.config import ConfigurationError
 
 ROOT = Path(__file__).parent.parent
@@ -222,15 +221,3 @@ def test_every_dependency_is_pinned_and_torchvision_is_not_among_them():
         assert name.lower() in pins
     assert not {"torchvision", "timm"} & set(pins)
     assert "+" not in "".join(pins.values())  # no local builds such as 2.13.0+cpu
-
-
-def test_the_modules_that_a_method_imports_of_its_own_package_belong_to_it(tmp_path, monkeypatch):
-    package = tmp_path / "mine"
-    package.mkdir()
-    for name, text in (("__init__", ""), ("method", "import numpy\nfrom mine import helper\nclass M: pass\n"),
-                       ("helper", "from .deeper import x\nimport radar.images.filters\n"), ("deeper", "x = 1\n"),
-                       ("other", "y = 2\n")):
-        (package / f"{name}.py").write_text(text)
-    monkeypatch.syspath_prepend(tmp_path)
-    found = {path.name for path in closure("mine.method:M")}
-    assert {"method.py", "helper.py", "deeper.py", "filters.py"} <= found and "other.py" not in found

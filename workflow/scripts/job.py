@@ -26,14 +26,15 @@ def read_job(description: str, *paths: str) -> argparse.Namespace:
     for name in ("manifest", "out", *paths):
         parser.add_argument(f"--{name}", type=Path, required=True)
     given = vars(parser.parse_args())
-    return argparse.Namespace(**given.pop("settings"), **given)
+    settings = given.pop("settings")
+    return argparse.Namespace(**settings | given | {"data": Path(settings["data"])})
 
 
 def images_of(job: argparse.Namespace) -> dict[str, ImageSet]:
     """The images of every split, without labels."""
     table = manifest.hold_out_calibration(manifest.read(job.manifest), job.calibration_fraction, job.seed)
     table = table.drop(columns=["label", "defect", "severity", "mask"])  # a detector sees none of these
-    return {split: image_set(table, Path(job.data), split, job.longest_side)
+    return {split: image_set(table, job.data, split, job.longest_side)
             for split in ("train", "calibration", "test")}
 
 

@@ -3,8 +3,6 @@
 Standard library only, and written so that any Python from 2.7 on can parse it and say that it is too old.
 """
 
-from __future__ import print_function
-
 import os
 import sys
 
