@@ -46,7 +46,7 @@ def finished(tmp_path_factory) -> Path:
     pd.DataFrame([CLAIM, CLAIM | {"id": "b", "verdict": "not run", "statement": "Another", "why": "no GPU"}]).to_csv(
         run / "tables/claims.csv", index=False)
     (run / "figures").mkdir()
-    for name in ("accuracy_latency", "recall", "maps_printed_all", "other"):  # the last is not the page's
+    for name in ("accuracy_latency", "recall", "maps_printed_all", "strip"):  # the last is not the page's
         Image.new("RGB", (40, 20)).save(run / f"figures/{name}.png")
     return run
 

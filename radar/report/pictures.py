@@ -73,19 +73,29 @@ def in_colours(one: NDArray, low: float, high: float) -> NDArray:
     return (255 * COLOURS(((one - low) / (high - low or 1)).clip(0, 1))[..., :3]).astype(np.uint8)
 
 
-def kind_of(row) -> str:
+def kind_of(row: Mapping) -> str:
     """What a row of a manifest is called."""
-    if row.label == -1:
-        return Path(row.path).name
-    return "normal" if row.label == 0 else row.defect + f" {format.plain(row.severity)}" * (not pd.isna(row.severity))
+    if row["label"] == 0:
+        return "normal"
+    if row["label"] == -1:
+        return Path(row["path"]).name
+    severity = "" if pd.isna(row["severity"]) else format.plain(row["severity"])
+    return f"{row['defect']} {severity}".replace("_", " ").strip()
 
 
-def truth(photo: NDArray, row, data: Path) -> NDArray:
-    """The photograph [H, W, 3] with its mask tinted and outlined; grey without a mask."""
-    if not isinstance(row.mask, str):
+def mask_of(row: Mapping, data: Path, size: tuple[int, int]) -> NDArray | None:
+    """The mask of a row of a manifest, bool [H, W], nearest pixels at `size` (W, H); None without one."""
+    if not isinstance(row["mask"], str) or not row["mask"]:
+        return None
+    mask = Image.fromarray(read_image(data / row["mask"], 1)[0]).resize(size, Image.Resampling.NEAREST)
+    return np.asarray(mask) >= row.get("mask_from", 128)
+
+
+def truth(photo: NDArray, region: NDArray | None) -> NDArray:
+    """The photograph [H, W, 3] with its mask [H, W] tinted and outlined; grey without a mask."""
+    if region is None:
         return np.full_like(photo, 235)
-    mask = Image.fromarray(read_image(data / row.mask, 1)[0]).resize(photo.shape[1::-1], Image.Resampling.NEAREST)
-    region, out = np.asarray(mask) >= getattr(row, "mask_from", 128), photo.copy()
+    out = photo.copy()
     out[region] = (0.6 * photo[region] + 0.4 * np.array(OUTLINE)).astype(np.uint8)
     out[edge(region)] = OUTLINE
     return out
@@ -110,12 +120,12 @@ def _page(run: Run, pair: Pair, names: list[str], lines: int, most: int, tallest
     data, seed = Path(run.datasets["/".join(pair)]["data"]), run.seeds[0]
     manifest = read_csv(run.results.joinpath(*pair, "manifest.csv"),
                         ("path", "split", "label", "defect", "severity", "mask"))
-    rows = chosen_images(manifest, most)
-    photos = [colour(read_image(data / path, 3)) for path in rows["path"]]
-    truths = [truth(photo, row, data) for photo, row in zip(photos, rows.itertuples(), strict=True)]
+    rows = chosen_images(manifest, most).to_dict("records")
+    photos = [colour(read_image(data / row["path"], 3)) for row in rows]
+    truths = [truth(photo, mask_of(row, data, photo.shape[1::-1])) for photo, row in zip(photos, rows, strict=True)]
     first = ({"image": photos, "truth": truths} if lines == 1 else
              {"image, truth": [one for both in zip(photos, truths, strict=True) for one in both]})
-    columns = {one: maps_of(run.place(pair, name, seed) / "maps.npz", list(rows["path"]), lines)
+    columns = {one: maps_of(run.place(pair, name, seed) / "maps.npz", [row["path"] for row in rows], lines)
                for name, one in style_of(run).items() if name in names}
     ratio = float(np.clip(photos[0].shape[0] / photos[0].shape[1], 0.5, 2))
 
@@ -128,17 +138,17 @@ def _page(run: Run, pair: Pair, names: list[str], lines: int, most: int, tallest
     figure = Figure(figsize=(WIDTH, blocks * (side * ratio * lines * len(rows) + 0.7)), layout="constrained")
     for block, ax in enumerate(figure.subplots(blocks, 1, squeeze=False).flat):
         _draw(ax, first | dict(list(columns.items())[block * deep: (block + 1) * deep]), rows, lines, side, ratio)
-        for place, row in enumerate(rows.itertuples()):
-            if not isinstance(row.mask, str):
-                ax.text(len(first) - 0.5, place + 1 - 0.5 / lines, WORDS[row.label], fontsize=7, ha="center",
+        for place, row in enumerate(rows):
+            if not isinstance(row["mask"], str):
+                ax.text(len(first) - 0.5, place + 1 - 0.5 / lines, WORDS[row["label"]], fontsize=7, ha="center",
                         va="center")
-    chosen = RULE if (rows["label"] >= 0).all() else "images from all over the test set"
+    chosen = RULE if all(row["label"] >= 0 for row in rows) else "images from all over the test set"
     whose = "all test maps of the method" + " (upper), of the map alone (lower)" * (lines - 1)
     return entitle(figure, [f"{'/'.join(pair)}, seed {seed}: {chosen}.",
                             f"Colours of a map: from the 1st to the 99.5th percentile of {whose}."])
 
 
-def _draw(ax: Axes, columns: Mapping[Style | str, list[NDArray]], rows: pd.DataFrame, lines: int, side: float,
+def _draw(ax: Axes, columns: Mapping[Style | str, list[NDArray]], rows: list[dict], lines: int, side: float,
           ratio: float) -> None:
     """Columns of pictures beside each other, each within a cell `side` inches wide, `ratio` times as high; a name above
     a column, and left of every `lines` lines what their row of the manifest is called."""
@@ -148,8 +158,8 @@ def _draw(ax: Axes, columns: Mapping[Style | str, list[NDArray]], rows: pd.DataF
               aspect=sheet.shape[0] / len(rows) / (sheet.shape[1] / len(columns)))
     name_columns(ax, list(columns), side)
     ax.set_yticks(np.arange(len(rows)) + 0.5, [
-        textwrap.fill(kind_of(row).replace("_", " "), int(lines * side * ratio / 0.052), break_long_words=False)
-        for row in rows.itertuples()], rotation=90, va="center")
+        textwrap.fill(kind_of(row), int(lines * side * ratio / 0.052), break_long_words=False) for row in rows],
+                  rotation=90, va="center")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.grid(False)
@@ -167,17 +177,13 @@ def _column(pictures: list[NDArray], size: tuple[int, int], lines: int) -> NDArr
 # For the page
 
 
-def worst(scores: pd.DataFrame, manifest: pd.DataFrame, most: int) -> dict[str, pd.DataFrame]:
-    """The normal and the unlabelled test images with the highest scores, the anomalous ones with the lowest.
-
-    scores: path, split, score; manifest: path, split, label and more. The rule knows nothing else, whether they lie
-    beyond the threshold or not. Rows of the manifest with their score, at most `most` of each kind, the worst first.
-    """
-    test = scores[scores["split"] == "test"][["path", "score"]]
-    known = manifest[manifest["split"] == "test"].merge(test, on="path").sort_values("score", kind="stable")
-    labels = {"normal": 0, "anomalous": 1, "unlabelled": -1}
-    kinds = {name: known[known["label"] == label] for name, label in labels.items()}
-    return {name: (rows if name == "anomalous" else rows.iloc[::-1]).head(most) for name, rows in kinds.items()}
+def worst(test: pd.DataFrame, most: int) -> dict[str, pd.DataFrame]:
+    """Of test images with label and score the `most` normal ones with the highest scores, the anomalous ones with the
+    lowest, and twice as many unlabelled ones with the highest, whether they lie beyond the threshold or not."""
+    ranked = test.sort_values("score", ascending=False, kind="stable")
+    normal, anomalous, unlabelled = (ranked[ranked["label"] == label] for label in (0, 1, -1))
+    return {"normal": normal.head(most), "anomalous": anomalous.iloc[::-1].head(most),
+            "unlabelled": unlabelled.head(2 * most)}
 
 
 def thumbnail(image: NDArray, anomaly_map: NDArray, threshold: float, mask: NDArray | None,
