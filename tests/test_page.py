@@ -40,6 +40,8 @@ def finished(tmp_path_factory) -> Path:
     (root / "results/printed/all/check.json").write_text(json.dumps({"warnings": [HOSTILE], "summary": HOSTILE}))
     description = json.loads((run / "run.json").read_text())
     description["changed"] = {"training": {"images": 800}}
+    for method in description["methods"].values():
+        method["class"] = "baselines.pca:PCA"
     description["methods"]["invad"] |= {"class": "baselines.invad:InvAD", "label": HOSTILE, "settings": {"steps": 3}}
     (run / "run.json").write_text(json.dumps(description))
     compare(run, partial=False)

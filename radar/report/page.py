@@ -5,7 +5,6 @@ report.css and report.js go into the page as they are. Here is read what they sh
 """
 
 import ast
-import math
 import re
 import textwrap
 from dataclasses import replace
@@ -17,7 +16,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from radar.code import CodeError, module_file
+from radar.code import module_file, parsed
 from radar.config import CONFIG, read_yaml
 from radar.files import ROOT, sha256
 from radar.images.map_archive import read_maps, read_scale
@@ -28,10 +27,9 @@ from radar.report.pictures import figure_uri, mask_of, thumbnail, worst
 from radar.report.table import Table, html
 
 OPEN = 4  # datasets up to which their parts are unfolded
-# So that the page stays under ten megabytes: figures up to which they are WIDEST, more are smaller, down to NARROWEST;
-# datasets times methods up to which -> pictures of a kind of mistake, px of their longer side.
-FEW, WIDEST, NARROWEST = 12, 1400, 500
-PICTURES = {15: (6, 160), 60: (3, 128), 150: (2, 112), math.inf: (1, 96)}
+# So that the page stays under ten megabytes: px that all figures are wide together; pictures of a kind of mistake, all
+# methods and datasets together; px of their longer side.
+WIDTHS, PICTURES, SIDE = 16_800, 108, 128
 TEXTS: dict[str, Any] = {"keep_default_na": False, "na_values": dict.fromkeys(("measured", "low", "high"), [""]),
                          "dtype": {"published": str}}
 
@@ -90,8 +88,7 @@ def questions(answers: pd.DataFrame) -> dict[str, list[dict]]:
 def figures(folder: Path) -> dict[str, tuple[str, tuple[int, int]]]:
     """The figures of the run that the page shows, name -> (data URI, (width, height))."""
     paths = [path for path in sorted(folder.glob("*.png")) if path.stem != "strip"]
-    width = max(NARROWEST, WIDEST * FEW // max(FEW, len(paths)))
-    return {path.stem: figure_uri(path, width) for path in paths}
+    return {path.stem: figure_uri(path, max(500, min(1400, WIDTHS // len(paths)))) for path in paths}
 
 
 def scored(run: Run, pair: Pair, method: str, manifest: pd.DataFrame) -> dict:
@@ -101,7 +98,7 @@ def scored(run: Run, pair: Pair, method: str, manifest: pd.DataFrame) -> dict:
     of image and map, and its (width, height).
     """
     place, name = run.place(pair, method, run.seeds[0]), "/".join(pair)
-    most, side = next(found for up_to, found in PICTURES.items() if len(run.pairs) * len(run.methods) <= up_to)
+    most = max(1, min(6, PICTURES // (len(run.pairs) * len(run.methods))))
     record = read_json(place / "detector.json", ("threshold", "map_threshold", "channels", "longest_side"))
     scores = read_csv(place / "scores.csv", ("path", "split", "score")).query("split == 'test'")[["path", "score"]]
     test = manifest[manifest["split"] == "test"].merge(scores, on="path").assign(threshold=record["threshold"])
@@ -113,7 +110,7 @@ def scored(run: Run, pair: Pair, method: str, manifest: pd.DataFrame) -> dict:
         if row := wanted.get(path):
             image = read_image(data / path, record["channels"], record["longest_side"])
             row["picture"] = thumbnail(image, anomaly_map.astype(np.float32) * scale, record["map_threshold"],
-                                       mask_of(row, data, anomaly_map.shape[::-1]), side)
+                                       mask_of(row, data, anomaly_map.shape[::-1]), SIDE)
     return {"file": place / "decisions.csv", "images": len(test), "anomalous": test["decision"].sum(), "kinds": kinds}
 
 
@@ -144,11 +141,8 @@ def dataset(run: Run, pair: Pair) -> dict:
 
 def module_text(reference: str) -> tuple[str, str]:
     """Title and first paragraph of the docstring of `package.module:Class`'s module, and its first indented lines, an
-    equation; both "" if the module cannot be read: then its method has failed, and the others have not."""
-    try:
-        parts = (ast.get_docstring(ast.parse(module_file(reference).read_text())) or "").split("\n\n")
-    except (CodeError, SyntaxError, ValueError):
-        return "", ""
+    equation."""
+    parts = (ast.get_docstring(parsed(module_file(reference))) or "").split("\n\n")
     prose = [part for part in parts if not part.startswith(" ")]
     equation = next((part for part in parts if part.startswith("    ")), "")
     return " ".join(" ".join(prose[:2]).split()), textwrap.dedent(equation)

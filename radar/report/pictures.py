@@ -128,13 +128,9 @@ def _page(run: Run, pair: Pair, names: list[str], lines: int, most: int, tallest
     columns = {one: maps_of(run.place(pair, name, seed) / "maps.npz", [row["path"] for row in rows], lines)
                for name, one in style_of(run).items() if name in names}
     ratio = float(np.clip(photos[0].shape[0] / photos[0].shape[1], 0.5, 2))
-
-    def side_of(blocks: int) -> float:  # inches
-        return min((WIDTH - 0.5) / (len(first) + math.ceil(len(names) / blocks)),
-                   tallest / (blocks * lines * len(rows) * ratio))
-
-    blocks = max(1, 2, 3, key=side_of)
-    side, deep = side_of(blocks), math.ceil(len(names) / blocks)
+    side, blocks = max((min((WIDTH - 0.5) / (len(first) + math.ceil(len(names) / blocks)),
+                            tallest / (blocks * lines * len(rows) * ratio)), blocks) for blocks in (1, 2, 3))  # inches
+    deep = math.ceil(len(names) / blocks)
     figure = Figure(figsize=(WIDTH, blocks * (side * ratio * lines * len(rows) + 0.7)), layout="constrained")
     for block, ax in enumerate(figure.subplots(blocks, 1, squeeze=False).flat):
         _draw(ax, first | dict(list(columns.items())[block * deep: (block + 1) * deep]), rows, lines, side, ratio)
