@@ -17,7 +17,6 @@ from PIL import Image, ImageOps
 from radar.images.map_archive import read_maps, read_scale
 from radar.images.overlay import COLOURS, colour, edge, relative_to
 from radar.images.photos import read_image
-from radar.report import format
 from radar.report.drawing import WIDTH, Style, entitle, name_columns, style_of
 from radar.report.load import AGAIN, InputError, Pair, Run, of, read_csv
 
@@ -38,17 +37,10 @@ def chosen_images(manifest: pd.DataFrame, most: int = 9) -> pd.DataFrame:
     if (test["label"] == -1).any():
         return test.iloc[np.unique(np.linspace(0, len(test) - 1, min(most, len(test))).round().astype(int))]
     rows = [test[test["label"] == 0].head(1)]
-    for _, images in test[test["label"] == 1].groupby("defect", sort=False):
-        values = np.sort(images["severity"].dropna().unique())
-        middle = images[images["severity"] == values[(len(values) - 1) // 2]] if len(values) else images
-        rows.append(middle.head(1))
+    for _, images in test[test["label"] == 1].fillna({"severity": 0}).groupby("defect", sort=False):
+        middle = images["severity"].drop_duplicates().quantile(0.5, interpolation="lower")
+        rows.append(images[images["severity"] == middle].head(1))
     return pd.concat(rows[:most])
-
-
-def with_masks(run: Run) -> Pair:
-    """The first dataset whose anomalies have masks, or else the first."""
-    manifests = ((pair, read_csv(run.results.joinpath(*pair, "manifest.csv"), ("mask",))) for pair in run.pairs)
-    return next((pair for pair, manifest in manifests if manifest["mask"].notna().any()), run.pairs[0])
 
 
 def maps_of(file: Path, paths: Sequence[str], lines: int) -> list[NDArray]:
@@ -79,8 +71,7 @@ def kind_of(row: Mapping) -> str:
         return "normal"
     if row["label"] == -1:
         return Path(row["path"]).name
-    severity = "" if pd.isna(row["severity"]) else format.plain(row["severity"])
-    return f"{row['defect']} {severity}".replace("_", " ").strip()
+    return row["defect"].replace("_", " ") + f" {row['severity']:g}" * (row["severity"] > 0)
 
 
 def mask_of(row: Mapping, data: Path, size: tuple[int, int]) -> NDArray | None:
@@ -108,11 +99,11 @@ def maps(run: Run, pair: Pair) -> Figure:
 
 
 def strip(run: Run, answers: pd.DataFrame) -> Figure:
-    """Three images and their maps, on a scale of all maps, of the methods that `answers` compares on this dataset."""
-    pair = with_masks(run)
-    ours = of(answers, pair)
+    """Three images of the first dataset and their maps, on a scale of all maps, of methods that `answers` compares."""
+    ours = of(answers, run.pairs[0])
     compared = {*ours["ours"], *ours["theirs"]} or set(run.methods)
-    return _page(run, pair, [name for name in run.methods if name in compared][:5], lines=1, most=3, tallest=4.6)
+    names = [name for name in run.methods if name in compared][:5]
+    return _page(run, run.pairs[0], names, lines=1, most=3, tallest=4.6)
 
 
 def _page(run: Run, pair: Pair, names: list[str], lines: int, most: int, tallest: float) -> Figure:
@@ -148,10 +139,14 @@ def _draw(ax: Axes, columns: Mapping[Style | str, list[NDArray]], rows: list[dic
           ratio: float) -> None:
     """Columns of pictures beside each other, each within a cell `side` inches wide, `ratio` times as high; a name above
     a column, and left of every `lines` lines what their row of the manifest is called."""
-    sheet = np.concatenate([_column(pictures, (round(DOTS * side), round(DOTS * side * ratio)), lines)
-                            for pictures in columns.values()], axis=1)
-    ax.imshow(sheet, extent=(0, len(columns), len(rows), 0),
-              aspect=sheet.shape[0] / len(rows) / (sheet.shape[1] / len(columns)))
+    width, height = round(DOTS * side), round(DOTS * side * ratio)
+    across, down = width + GAP, lines * (height + GAP) + 3 * GAP  # from a column, and from a row, to the next
+    sheet = Image.new("RGB", (len(columns) * across, len(rows) * down), "white")
+    for x, pictures in enumerate(columns.values()):
+        for y, picture in enumerate(pictures):
+            cell = ImageOps.pad(Image.fromarray(picture), (width, height), color="white")
+            sheet.paste(cell, (x * across, y // lines * down + y % lines * (height + GAP)))
+    ax.imshow(sheet, extent=(0, len(columns), len(rows), 0), aspect=down / across)
     name_columns(ax, list(columns), side)
     ax.set_yticks(np.arange(len(rows)) + 0.5, [
         textwrap.fill(kind_of(row), int(lines * side * ratio / 0.052), break_long_words=False) for row in rows],
@@ -159,15 +154,6 @@ def _draw(ax: Axes, columns: Mapping[Style | str, list[NDArray]], rows: list[dic
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.grid(False)
-
-
-def _column(pictures: list[NDArray], size: tuple[int, int], lines: int) -> NDArray:
-    """Pictures [h, w, 3] below each other, each within `size` (W, H) in proportion; more air after each `lines`."""
-    cells = []
-    for place, picture in enumerate(pictures, 1):
-        image = np.asarray(ImageOps.pad(Image.fromarray(picture), size, color="white"))
-        cells.append(np.pad(image, ((0, GAP if place % lines else 4 * GAP), (0, GAP), (0, 0)), constant_values=255))
-    return np.concatenate(cells)
 
 
 # For the page
