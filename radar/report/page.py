@@ -97,7 +97,7 @@ def scored(run: Run, pair: Pair, method: str, manifest: pd.DataFrame) -> dict:
     kinds: of every kind rows of the manifest with score, threshold, decision (1 = anomalous) and picture: the data URI
     of image and map, and its (width, height).
     """
-    place, name = run.place(pair, method, run.seeds[0]), "/".join(pair)
+    place, data = run.place(pair, method, run.seeds[0]), Path(run.datasets["/".join(pair)]["data"])
     most = max(1, min(6, PICTURES // (len(run.pairs) * len(run.methods))))
     record = read_json(place / "detector.json", ("threshold", "map_threshold", "channels", "longest_side"))
     scores = read_csv(place / "scores.csv", ("path", "split", "score")).query("split == 'test'")[["path", "score"]]
@@ -105,7 +105,7 @@ def scored(run: Run, pair: Pair, method: str, manifest: pd.DataFrame) -> dict:
     test["decision"] = (test["score"] > test["threshold"]).astype(int)
     kinds = {kind: rows.to_dict("records") for kind, rows in worst(test, most).items()}
     wanted = {row["path"]: row for rows in kinds.values() for row in rows}
-    data, scale = Path(run.datasets[name]["data"]), read_scale(place / "maps.npz")
+    scale = read_scale(place / "maps.npz")
     for path, anomaly_map in read_maps(place / "maps.npz"):
         if row := wanted.get(path):
             image = read_image(data / path, record["channels"], record["longest_side"])
@@ -136,7 +136,7 @@ def dataset(run: Run, pair: Pair) -> dict:
         "warnings": read_json(folder / "check.json", ("warnings",))["warnings"],
         "tested": int((manifest["split"] == "test").sum()),
         "methods": {run.labels[method]: scored(run, pair, method, manifest)
-                    for method in run.methods if (run.place(pair, method, run.seeds[0]) / "scores.csv").is_file()}}
+                    for method in run.methods if (run.place(pair, method, run.seeds[0]) / "metrics.json").is_file()}}
 
 
 def module_text(reference: str) -> tuple[str, str]:
@@ -154,5 +154,5 @@ def versions(run: Run) -> dict[str, list[str]]:
     sources = [read_json(path).get("provenance") or {} for path in places if path.is_file()]
     rows = [{"commit": one.get("commit") and one["commit"] + " with local changes" * bool(one.get("commit_dirty")),
              "Python": one.get("python"), **one.get("versions", {})} for one in sources]
-    found = pd.DataFrame(rows).reindex(columns=list(dict.fromkeys(["commit", *(name for row in rows for name in row)])))
+    found = pd.DataFrame(rows, columns=None if rows else ["commit"])
     return {name: values.dropna().unique().tolist() for name, values in found.items()}

@@ -175,16 +175,14 @@ def thumbnail(image: NDArray, anomaly_map: NDArray, threshold: float, mask: NDAr
     The map is brightest from the pixel threshold on. mask: bool [H, W], or None. side: px of the longer side of each
     half. Returns a data URI and (width, height).
     """
-    photo = Image.fromarray(colour(image))
-    size = max(1, round(photo.width * side / max(photo.size))), max(1, round(photo.height * side / max(photo.size)))
-    left = np.asarray(photo.resize(size, Image.Resampling.BICUBIC))
-    found = Image.fromarray(relative_to(anomaly_map, threshold).clip(0, 1).astype(np.float32))
-    relative = np.asarray(found.resize(size, Image.Resampling.BILINEAR)).clip(0, 1)
+    photo = ImageOps.contain(Image.fromarray(colour(image)), (side, side))
+    left, found = np.asarray(photo), Image.fromarray(relative_to(anomaly_map, threshold).clip(0, 1).astype(np.float32))
+    relative = np.asarray(found.resize(photo.size, Image.Resampling.BILINEAR)).clip(0, 1)
     weight = 0.85 * relative[..., None] ** 1.5  # low values leave the photograph as it is
     grey = left.mean(2, keepdims=True)  # so that no colour is the photograph's
     right = ((1 - weight) * grey + weight * 255 * COLOURS(0.25 + 0.7 * relative)[..., :3]).round().astype(np.uint8)
     if mask is not None:
-        right[edge(np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)))] = OUTLINE
+        right[edge(np.asarray(Image.fromarray(mask).resize(photo.size, Image.Resampling.NEAREST)))] = OUTLINE
     both = Image.fromarray(np.concatenate([left, right], axis=1))
     return data_uri(both, "WEBP", quality=76), both.size
 
