@@ -92,6 +92,7 @@ use rule compare as figures with:
         SCORES,
         MAPS,
         MANIFESTS,
+        # of a method that trains it lies beside its scores
         per_dataset(f"{PREDICTOR}/loss.csv", predictor=[predictor_folder(name) for name in USED], seed=SEEDS),
         run=f"{RUN}/run.json",
     output:
