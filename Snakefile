@@ -24,7 +24,7 @@ rule all:
         COMPARED,
         SHOWN,
         CLAIMS,
-        FIGURES,
+        rules.figures.output,
         OVERLAYS,
         PAGE,
 

@@ -40,13 +40,15 @@ def finished(tmp_path_factory) -> Path:
     (root / "results/printed/all/check.json").write_text(json.dumps({"warnings": [HOSTILE], "summary": HOSTILE}))
     description = json.loads((run / "run.json").read_text())
     description["changed"] = {"training.images": 800}
+    for method in description["methods"].values():
+        method["class"] = "baselines.pca:PCA"
     description["methods"]["invad"] |= {"class": "baselines.invad:InvAD", "label": HOSTILE, "settings": {"steps": 3}}
     (run / "run.json").write_text(json.dumps(description))
     compare(read_run(run))
     pd.DataFrame([CLAIM, CLAIM | {"id": "b", "verdict": "not run", "statement": "Another", "why": "no GPU"}]).to_csv(
         run / "tables/claims.csv", index=False)
     (run / "figures").mkdir()
-    for name in ("accuracy_latency", "recall", "maps_printed_all", "other"):  # the last is not the page's
+    for name in ("accuracy_latency", "recall", "maps_printed_all", "strip"):  # the last is not the page's
         Image.new("RGB", (40, 20)).save(run / f"figures/{name}.png")
     return run
 
@@ -69,7 +71,7 @@ def sentences(run: Path, rows: dict[str, list[tuple]]) -> list[str]:
     columns = pd.read_csv(run / "tables/answers.csv").columns
     pd.DataFrame([(question, f"set{place}", "all", *row, 94, 2) for question, found in rows.items()
                   for place, row in enumerate(found)], columns=columns).to_csv(run / "tables/answers.csv", index=False)
-    answer = re.search(r'<ol class="answer">.*?</ol>', page.page(run), re.DOTALL)
+    answer = re.search(r'<ol class="answer">.*?</ol>', page.page(read_run(run)), re.DOTALL)
     return [text(one) for one in answer[0].split('<li class="sentence">')[1:]] if answer else []
 
 
@@ -99,7 +101,7 @@ def test_the_first_line_says_that_radar_loses_even_where_it_wins_more_often(run)
 
 
 def test_the_page_has_its_parts_in_order_and_the_numbers_of_the_tables(finished):
-    html = page.page(finished)
+    html = page.page(read_run(finished))
     assert re.findall(r'<h2 id="([^"]+)"', html) == [
         "answer", "compared", "claims", "datasets", "calibration", "timing", "statistics", *ALWAYS]
     shown = text(html)
@@ -118,7 +120,7 @@ def test_the_page_has_its_parts_in_order_and_the_numbers_of_the_tables(finished)
 
 
 def test_every_string_is_escaped_nothing_needs_the_network_and_links_resolve(finished):
-    html = page.page(finished)
+    html = page.page(read_run(finished))
     assert "<script>alert" not in html and html.count("&lt;script&gt;alert") > 5
     assert html.count("<script>") == html.count("</script>") == 1
     assert not re.search(r'\ssrc=(?!"data:image/)', html)
@@ -147,7 +149,7 @@ def test_without_labels_the_page_opens_with_decisions_and_has_no_claims(run):
         write_decisions(path.with_name("decisions.csv"), zip(scores["path"], scores["score"], strict=True), 0.5)
     compare(read_run(run))
     pd.read_csv(run / "tables/claims.csv").assign(verdict="not run").to_csv(run / "tables/claims.csv", index=False)
-    html, decisions = page.page(run), pd.read_csv(folder / "pca/seed0/decisions.csv")
+    html, decisions = page.page(read_run(run)), pd.read_csv(folder / "pca/seed0/decisions.csv")
     assert re.findall(r'<h2 id="([^"]+)"', html) == ["decisions", "timing", *ALWAYS]
     assert html.count("<img ") == 4 * 12 and "not run" not in text(html) and " nan" not in text(html)
     shown = text(html[html.index("<h4>pca"):])
@@ -163,7 +165,7 @@ def test_after_a_failure_the_page_names_what_is_missing_and_why(run):
     (failed / "seed0/failure.json").write_text(json.dumps({"reason": f"MemoryError {HOSTILE}", "log": "fit.log"}))
     (run / "timing/elpv/mono.json").unlink()
     with pytest.raises(InputError, match="is missing"):
-        page.page(run, partial=True)
+        page.page(read_run(run, partial=True))
     compare(read_run(run, partial=True))
     command = [sys.executable, ROOT / "workflow/scripts/page.py", "--run", run, "--partial"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -190,7 +192,7 @@ def test_in_a_browser_a_table_sorts_and_none_is_cut(finished, tmp_path):
     check = """<script>document.querySelector("#compact thead tr:last-child th:nth-child(2) button").click();
     document.title = Array.from(document.querySelectorAll(".scroll")).every(one => one.scrollWidth <= one.clientWidth);
     </script></body>"""
-    (tmp_path / "report.html").write_text(page.page(finished).replace("</body>", check), encoding="utf-8")
+    (tmp_path / "report.html").write_text(page.page(read_run(finished)).replace("</body>", check), encoding="utf-8")
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--dump-dom",
                "--window-size=1280,2000", f"--user-data-dir={tmp_path}/profile", f"file://{tmp_path}/report.html"]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout

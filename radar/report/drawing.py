@@ -1,4 +1,4 @@
-"""What the figures of a run share: the style of each method, panels per dataset, labels that hide nothing, saving.
+"""What the figures of a run share: the style of each method, panels per dataset, text and legend, saving.
 
 A colour is a family of methods, of Okabe and Ito's ("Color Universal Design", 2008), which everyone can tell apart;
 within a family a method has its marker and its line. Sizes are in inches as printed; no text is below 7 points.
@@ -6,6 +6,7 @@ within a family a method has its marker and its line. Sizes are in inches as pri
 
 import math
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +14,16 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import pandas as pd
 from matplotlib import ticker
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
-from matplotlib.text import Text
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from radar.files import atomic
-from radar.report import format
-from radar.report.load import KEY, Pair, Run
+from radar.report.load import Pair, Run
 
 FAMILIES = {  # family of run.json: what it is called, its colour
     "skipping": ("skips the reconstruction", "#0072B2"), "reconstructing": ("reconstructs", "#D55E00"),
@@ -43,11 +41,6 @@ STYLE: dict[Any, Any] = {name: value for name, value in matplotlib.rcParamsDefau
 }
 # Decorates what draws or saves, so that no setting of the caller's matters.
 styled = matplotlib.rc_context(STYLE)
-NEAR = 9  # points; a label so near its marker needs no line to it
-ANGLES = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-REACH = np.repeat([6, NEAR, 13, 18, 24, 32, 42, 54, 68, 84], len(ANGLES))[:, None]  # points from marker to label
-AWAY = np.tile(np.c_[np.cos(ANGLES), np.sin(ANGLES)], (len(REACH) // len(ANGLES), 1))
-ALONG = np.linspace(0, 0.95, 16)[None, :, None] * (REACH > NEAR)[:, None]  # where a line is looked at
 
 
 @dataclass(frozen=True)
@@ -62,12 +55,12 @@ class Style:
 
 def style_of(run: Run) -> dict[str, Style]:
     """Of every method: the colour of its family, a marker and a line by its place in it."""
-    styles, places = {}, dict.fromkeys(FAMILIES, 0)
+    styles, used = {}, Counter[str]()
     for name, method in run.methods.items():
-        family = method.get("family") if method.get("family") in FAMILIES else None
-        place, places[family] = places[family], places[family] + 1
-        styles[name] = Style(run.labels[name], FAMILIES[family][1], MARKERS[place % len(MARKERS)],
-                             LINES[place % len(LINES)])
+        _, colour = FAMILIES.get(method.get("family"), FAMILIES[None])
+        styles[name] = Style(run.labels[name], colour, MARKERS[used[colour] % len(MARKERS)],
+                             LINES[used[colour] % len(LINES)])
+        used[colour] += 1
     return styles
 
 
@@ -115,21 +108,18 @@ def entitle(figure: Figure, lines: Iterable[str], legend: Sequence[Artist] = ())
     return figure
 
 
-def absent(run: Run, pairs: Iterable[Pair], table: pd.DataFrame) -> list[str]:
-    """One line that names the methods without a row in `table`, or none."""
-    known = set(table[KEY].itertuples(index=False, name=None))
-    gaps = {pair: [label for name, label in run.labels.items() if (*pair, name) not in known] for pair in pairs}
-    words = [f"{'/'.join(pair)}: {'all methods' if len(gone) == len(run.methods) else ', '.join(gone)}"
-             for pair, gone in gaps.items() if gone]
-    return [f"Not shown, for lack of results: {'; '.join(words)}."] if words else []
+def entries(styles: Iterable[Style], lines: bool) -> list[Artist]:
+    """Of every method its entry in a legend, with its line or the marker alone."""
+    return [Line2D([], [], color=one.colour, marker=one.marker, linestyle=one.line if lines else "none",
+                   markeredgecolor="white", label=one.label) for one in styles]
 
 
 def log_axis(axis: Axis) -> None:
     """Plain numbers on a logarithmic axis."""
     low, high = axis.get_view_interval()
     axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 100 else (1.0,), numticks=12))
-    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: format.plain(value)))
-    axis.set_minor_formatter(ticker.NullFormatter())
+    axis.set_major_formatter("{x:.10g}")
+    axis.set_minor_formatter("")
 
 
 def name_rows(ax: Axes, labels: Sequence[str]) -> None:
@@ -149,54 +139,3 @@ def name_columns(ax: Axes, names: Sequence[Style | str], inches: float = 0) -> N
                   rotation=0 if level else 40, ha="center" if level else "left", rotation_mode="anchor")
     for text, one in zip(ax.get_xticklabels(), names, strict=True):
         text.set_color(one.colour if isinstance(one, Style) else "black")
-
-
-# Labels beside points
-
-
-def name_points(ax: Axes, points: NDArray, ends: NDArray, styles: Sequence[Style]) -> None:
-    """Name the methods of points [N, 2] with bars up and down to `ends` [N, 2]; with a thin line to those not near.
-
-    The figure's layout must stand (draw_without_rendering), and stays as it is.
-    """
-    scale = 72 / ax.figure.dpi  # all in points
-    halo = [withStroke(linewidth=1.5, foreground="white")]
-    texts = [ax.annotate(one.label, tuple(point), (0, 0), textcoords="offset points", fontsize=7, color=one.colour,
-                         ha="center", va="center", annotation_clip=False, path_effects=halo, arrowprops={
-                             "arrowstyle": "-", "linewidth": 0.5, "color": one.colour, "shrinkA": 0, "shrinkB": 3})
-             for point, one in zip(points, styles, strict=True)]
-    sizes = np.array([Text.get_window_extent(text).size for text in texts]) * scale
-    anchors, low, high = (ax.transData.transform(np.c_[points[:, 0], y]) * scale for y in (points[:, 1], *ends.T))
-    frame = np.array([*ax.bbox.min, *ax.bbox.max]) * scale
-    offsets = spread(anchors, sizes, np.c_[low - 0.5, high + 0.5], frame)
-    for text, size, offset in zip(texts, sizes, offsets, strict=True):
-        text.set_position(tuple(offset))
-        text.set_in_layout(False)
-        if text.arrow_patch and np.hypot(*np.maximum(np.abs(offset) - size / 2, 0)) <= NEAR:
-            text.arrow_patch.set_visible(False)
-
-
-def spread(anchors: NDArray, sizes: NDArray, bars: NDArray, frame: NDArray) -> NDArray:
-    """Offsets [N, 2] of the centres of labels of `sizes` [N, 2] from their `anchors` [N, 2]: near them, and apart.
-
-    Greedy, where it is most crowded first. No label leaves the frame (x0, y0, x1, y1) or lies over a label, a marker
-    or a line where there is another place; over `bars` [N, 4] if it must.
-    """
-    offsets, taken = np.zeros((len(anchors), 2)), np.c_[anchors - 5, anchors + 5]
-    crowd = np.exp(-np.linalg.norm(anchors[:, None] - anchors, axis=-1) / 40).sum(1)
-    for i in np.argsort(-crowd, kind="stable"):
-        shift = AWAY * (REACH + sizes[i] / 2)
-        boxes = np.tile(anchors[i] + shift, 2) + np.r_[-sizes[i] / 2 - 0.5, sizes[i] / 2 + 0.5]
-        lines = np.tile(anchors[i] + shift[:, None] * ALONG, 2) + [-0.7, -0.7, 0.7, 0.7]
-        outside = np.maximum(np.c_[frame[:2] - boxes[:, :2], boxes[:, 2:] - frame[2:]], 0).sum(1)
-        crossed = _covered(lines.reshape(-1, 4), np.delete(taken, i, axis=0)).reshape(len(shift), -1).sum(1)
-        best = np.argmin(REACH[:, 0] + 1000 * outside + 20 * crossed + 20 * _covered(boxes, taken)
-                         + _covered(boxes, bars))
-        taken, offsets[i] = np.r_[taken, boxes[[best]], lines[best]], shift[best]
-    return offsets
-
-
-def _covered(boxes: NDArray, others: NDArray) -> NDArray:
-    """The area [K] of every box (x0, y0, x1, y1) [K, 4] that others [M, 4] cover."""
-    sides = np.minimum(boxes[:, None, 2:], others[None, :, 2:]) - np.maximum(boxes[:, None, :2], others[None, :, :2])
-    return sides.clip(0).prod(2).sum(1)

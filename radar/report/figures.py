@@ -1,9 +1,11 @@
 """The figures of a run, out of its tables: accuracy and latency, where time goes, ROC, recall, seeds, ranks, loss.
 
-Each function takes the run and tables as `compare` made them, and gives a Figure. Nothing is measured here.
+Each function takes the run and tables as `compare` made them, and gives a Figure, drawn by a caller who is `styled`.
+Nothing is measured here.
 """
 
 import math
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -12,77 +14,50 @@ from matplotlib import ticker
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from numpy.typing import NDArray
+from scikit_posthocs import critical_difference_diagram
+from sklearn.metrics import roc_curve
 
-from radar.report import compare, format
-from radar.report.drawing import (
-    FAMILIES,
-    LINES,
-    NEUTRAL,
-    WIDTH,
-    absent,
-    entitle,
-    log_axis,
-    name_columns,
-    name_points,
-    name_rows,
-    panels,
-    style_of,
-    styled,
-)
-from radar.report.load import KEY, InputError, Run, of, pairs_of, read_csv
+from radar.report import compare, drawing, format
+from radar.report.load import KEY, Pair, Run, of, pairs_of, read_csv
 from radar.report.tables import NAMES
 
 PARTS = {"tiling_ms": "tiling", "features_ms": "frozen features", "noise_predictor_ms": "noise predictor",
          "other_network_ms": "other network", "rest_ms": "scoring and the rest"}
+GRID = np.linspace(0, 1, 501)  # of false-positive rates
 
 
-@styled
 def accuracy_latency(run: Run, main: pd.DataFrame, timing: pd.DataFrame) -> Figure:
-    """Image AUROC with its 95 % interval against median latency, every method named at its point, a panel per dataset.
+    """Image AUROC with its 95 % interval against median latency, a panel per dataset.
 
     Of a dataset with several categories their mean and the geometric mean of their latencies.
     """
-    styles, known = style_of(run), main[main["metric"] == "image_auroc"].dropna(subset="mean")
-    means = known["category"].str.startswith("mean of ")
-    known = known[means | ~known["dataset"].isin(known[means]["dataset"])]
-    points = known.assign(
-        latency=[compare.latency(timing, (row.dataset, row.category), row.method) for row in known.itertuples()],
-        ci_low=known["ci_low"].fillna(known["mean"]), ci_high=known["ci_high"].fillna(known["mean"]),
-    ).dropna(subset="latency")
-    pairs, others = pairs_of(points), [pair for pair in run.pairs if pair[0] not in set(known["dataset"])]
-    figure, [axes] = panels(pairs, 3.1, most=3, sharex=True, sharey=True)
+    styles, points = drawing.style_of(run), main[main["metric"] == "image_auroc"].dropna(subset="mean")
+    means = points["category"].str.startswith("mean of ")
+    points = points[means | ~points["dataset"].isin(points[means]["dataset"])]
+    pairs = pairs_of(points)
+    figure, [axes] = drawing.panels(pairs, 3.1, most=3, sharex=True, sharey=True)
     for ax, pair in zip(axes, pairs, strict=True):
         ax.axhline(0.5, color="#999999", linewidth=0.7, linestyle=(0, (1, 2)), zorder=1)
-        ours = of(points, pair)
-        ends = ours[["ci_low", "ci_high"]].sub(ours["mean"], axis=0).abs().to_numpy()
-        for row, end in zip(ours.itertuples(), ends, strict=True):
-            style = styles[row.method]
-            ax.errorbar(row.latency, row.mean, yerr=end[:, None], color=style.colour, marker=style.marker, markersize=6,
-                        markeredgecolor="white", elinewidth=0.9, alpha=0.95)
-        ax.set(xlabel="latency [ms per image]", ylabel="image AUROC" if ax is axes[0] else "", xscale="log", xlim=(
-            points["latency"].min() / 2.5, points["latency"].max() * 2.5))
-        log_axis(ax.xaxis)
-    for ax in axes[:1]:  # all share it
-        ax.set_ylim(max(-0.02, ax.get_ylim()[0]), min(1.02, ax.get_ylim()[1]) + 0.05)
-    entitle(figure, ["Mean image AUROC over seeds, with its 95 % bootstrap interval over test images; median latency "
-                     "of one image. Up and left is better.", *absent(run, [*pairs_of(known), *others], points)],
-            [Patch(color=colour, label=name) for name, colour in FAMILIES.values()
-             if colour in {one.colour for one in styles.values()}])
-    figure.draw_without_rendering()  # now the layout stands, and labels can be placed in it
-    for ax, pair in zip(axes, pairs, strict=True):
-        ours = of(points, pair)
-        name_points(ax, ours[["latency", "mean"]].to_numpy(), ours[["ci_low", "ci_high"]].to_numpy(),
-                    [styles[name] for name in ours["method"]])
-    return figure
+        for row in of(points, pair).itertuples():
+            style, ends = styles[row.method], [[row.mean - row.ci_low], [row.ci_high - row.mean]]
+            ax.errorbar(compare.latency(timing, pair, row.method), row.mean, yerr=ends, color=style.colour,
+                        marker=style.marker, markersize=6, markeredgecolor="white", elinewidth=0.9, alpha=0.95)
+        ax.set(xlabel="latency [ms per image]", ylabel="image AUROC" if ax is axes[0] else "", xscale="log")
+        drawing.log_axis(ax.xaxis)
+    used = {one.colour for one in styles.values()}
+    families = [Patch(color=colour, label=name) for name, colour in drawing.FAMILIES.values() if colour in used]
+    return drawing.entitle(figure, ["Mean image AUROC over seeds, with its 95 % bootstrap interval over test images; "
+                                    "median latency of one image. Up and left is better."],
+                           [*drawing.entries(styles.values(), lines=False), *families])
 
 
-@styled
 def timing(run: Run, timing: pd.DataFrame) -> Figure:
     """Of every dataset the parts of a prediction as shares of it; below, measured against predicted latency."""
-    styles, known = style_of(run), timing.dropna(subset="latency_ms_median")
+    styles, known = drawing.style_of(run), timing.dropna(subset="latency_ms_median")
     pairs, labels = pairs_of(known), [one.label for one in styles.values()]
     colours = dict(zip(PARTS, sns.color_palette("mako_r", len(PARTS)), strict=True))
-    figure, axes = panels(pairs, 0.5 + 0.14 * len(labels), deep=2, sharey=True)
+    figure, axes = drawing.panels(pairs, 0.5 + 0.14 * len(labels), deep=2, sharey=True)
     spans = known[["latency_ms_median", "predicted_ms"]].astype(float)
     limits = spans.min(axis=None) / 2, spans.max(axis=None) * 2
     for upper, lower, pair in zip(*axes, pairs, strict=True):
@@ -95,95 +70,73 @@ def timing(run: Run, timing: pd.DataFrame) -> Figure:
         lower.scatter(ours["predicted_ms"], rows, 14, marker="D", facecolor="white", edgecolor="#555555", linewidth=0.8)
         lower.scatter(ours["latency_ms_median"], rows, 18, color=[one.colour for one in styles.values()], zorder=3)
         lower.set(xscale="log", xlabel="latency [ms]", xlim=limits)
-        log_axis(lower.xaxis)
-        name_rows(upper, labels)
-        name_rows(lower, labels)
+        drawing.log_axis(lower.xaxis)
+        drawing.name_rows(upper, labels)
+        drawing.name_rows(lower, labels)
     dots = {"linestyle": "none", "color": "#555555", "markersize": 4}
-    return entitle(figure, ["Upper: parts of one instrumented prediction. Lower: median latency; predicted: "
-                            "evaluations of networks times the time of one alone.", *absent(run, run.pairs, known)],
-                   [*(Patch(color=colours[part], label=name) for part, name in PARTS.items()),
-                    Line2D([], [], marker="o", label="measured", **dots),
-                    Line2D([], [], marker="D", label="predicted", markerfacecolor="white", **dots)])
+    return drawing.entitle(figure, ["Upper: parts of one instrumented prediction. Lower: median latency; predicted: "
+                                    "evaluations of networks times the time of one alone."],
+                           [*(Patch(color=colours[part], label=name) for part, name in PARTS.items()),
+                            Line2D([], [], marker="o", label="measured", **dots),
+                            Line2D([], [], marker="D", label="predicted", markerfacecolor="white", **dots)])
 
 
-def roc_curves(run: Run, partial: bool = False) -> pd.DataFrame:
-    """dataset, category, method, fpr, tpr: the mean over seeds of the true-positive rate at equal false-positive rates.
-
-    Between two steps of a curve the lower counts. Only of datasets with labels. Raises InputError.
-    """
-    from sklearn.metrics import roc_curve  # half a second to import, and only this figure needs it
-
-    grid, curves = np.linspace(0, 1, 501), [pd.DataFrame(columns=[*KEY, "fpr", "tpr"])]
-    for pair in (pair for pair in run.pairs if run.datasets["/".join(pair)]["labelled"]):
-        manifest = read_csv(run.results.joinpath(*pair, "manifest.csv"), ("path", "split", "label"))
-        labels = manifest[manifest["split"] == "test"].set_index("path")["label"]
-        for method in run.methods:
-            paths = [run.place(pair, method, seed) / "scores.csv" for seed in run.seeds]
-            steps = []
-            for path in (path for path in paths if path.is_file() or not partial):
-                scores = read_csv(path, ("path", "split", "score")).query("split == 'test'").set_index("path")["score"]
-                if set(scores.index) != set(labels.index) or set(labels) != {0, 1}:
-                    raise InputError(f"{path} does not hold the normal and anomalous test images of the manifest: "
-                                     "delete it and run snakemake --cores all")
-                fpr, tpr, _ = roc_curve(labels[scores.index], scores, drop_intermediate=False)
-                steps.append(tpr[np.searchsorted(fpr, grid, side="right") - 1])
-            if steps:
-                curves.append(pd.DataFrame({"fpr": np.r_[0, grid], "tpr": np.r_[0, np.mean(steps, axis=0)]}).assign(
-                    dataset=pair[0], category=pair[1], method=method))
-    return pd.concat(curves).astype({"fpr": float, "tpr": float})
+def mean_roc(run: Run, pair: Pair, method: str) -> NDArray:
+    """True-positive rates at the false-positive rates GRID, their mean over seeds; between two steps of a curve the
+    lower counts. Raises InputError."""
+    test = read_csv(run.results.joinpath(*pair, "manifest.csv"), ("path", "split", "label")).query("split == 'test'")
+    curves = []
+    for seed in run.seeds:
+        scores = read_csv(run.place(pair, method, seed) / "scores.csv", ("path", "score"))
+        judged = test[["path", "label"]].merge(scores, on="path")
+        fpr, tpr, _ = roc_curve(judged["label"], judged["score"], drop_intermediate=False)
+        curves.append(tpr[np.searchsorted(fpr, GRID, side="right") - 1])
+    return np.mean(curves, axis=0)
 
 
-@styled
-def roc(run: Run, main: pd.DataFrame, results: pd.DataFrame, partial: bool = False) -> Figure:
+def roc(run: Run, main: pd.DataFrame, results: pd.DataFrame) -> Figure:
     """ROC curves, mean over seeds, and where the calibrated threshold lies on them. Raises InputError."""
-    styles, curves = style_of(run), roc_curves(run, partial)
+    styles, pairs = drawing.style_of(run), [pair for pair in run.pairs if run.datasets["/".join(pair)]["labelled"]]
     promised = results.loc[results["metric"] == "false_positive_rate", "value"].unique()
-    points = main.pivot(index=KEY, columns="metric", values="mean").reindex(
-        columns=["false_positive_rate_measured", "recall"])
-    pairs = pairs_of(curves)
-    figure, [axes] = panels(pairs, 2.2 if len(pairs) <= 6 else 1.6, sharey=True, subplot_kw={"box_aspect": 1})
+    points = main.pivot(index=KEY, columns="metric", values="mean")
+    figure, [axes] = drawing.panels(pairs, 2.2 if len(pairs) <= 6 else 1.6, sharey=True, subplot_kw={"box_aspect": 1})
     for ax, pair in zip(axes, pairs, strict=True):
         ax.plot([0, 1], [0, 1], color="#999999", linewidth=0.6)
         ax.vlines(promised, 0, 1, color="#666666", linewidth=0.8, linestyle=":")
-        for name, curve in of(curves, pair).groupby("method", sort=False):
-            style = styles[name]
-            ax.plot(curve["fpr"], curve["tpr"], color=style.colour, linestyle=style.line, linewidth=1)
-            ax.plot(*points.loc[(*pair, name)], color=style.colour, marker=style.marker, markeredgecolor="white",
-                    markersize=6, zorder=4, clip_on=False)
+        for name, style in styles.items():
+            ax.plot([0, *GRID], [0, *mean_roc(run, pair, name)], color=style.colour, linestyle=style.line, linewidth=1)
+            ax.plot(*points.loc[(*pair, name), ["false_positive_rate_measured", "recall"]], color=style.colour,
+                    marker=style.marker, markeredgecolor="white", markersize=6, zorder=4, clip_on=False)
         ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="false-positive rate",
                ylabel="true-positive rate" if ax is axes[0] else "")
         ax.xaxis.set_major_locator(ticker.MaxNLocator(4))
-    rates = format.span(promised, format.percent)
-    return entitle(figure, ["Mean over seeds. Marker: at the calibrated threshold; dotted: the false-positive rate "
-                            f"that it promises, {rates}.", *absent(run, run.pairs, curves)],
-                   [Line2D([], [], color=one.colour, marker=one.marker, linestyle=one.line, markeredgecolor="white",
-                           label=one.label) for one in styles.values()])
+    return drawing.entitle(figure, ["Mean over seeds. Marker: at the calibrated threshold; dotted: the false-positive "
+                                    f"rate that it promises, {format.span(promised, format.percent)}."],
+                           drawing.entries(styles.values(), lines=True))
 
 
 def recall_table(defects: pd.DataFrame, most: int = 5) -> pd.DataFrame:
     """Share of images detected, all seeds together: "defect severity (images)" x method.
 
-    Defects in their order, severities rising; more than `most` severities as that many ranges.
+    Defects in their order, severities rising; more than `most` severities are rounded up to as many.
     """
-    level = defects["severity"].astype(float)
-    texts = level.map(lambda value: "" if pd.isna(value) else f" {format.plain(value)}")
+    level = defects["severity"]
     if level.nunique() > most:
-        edges = np.linspace(level.min(), level.max(), most + 1)
-        names = [f" {format.rounded(low)}–{format.rounded(high)}" for low, high in zip(edges, edges[1:], strict=False)]
-        texts = pd.cut(level, edges, labels=names, include_lowest=True).astype(object).fillna("")
-    rows = defects.assign(text=defects["defect"] + texts, place=pd.factorize(defects["defect"])[0]).sort_values(
-        ["place", "severity"], kind="stable")
-    sums = rows.groupby(["text", "method"], sort=False)[["detected", "n"]].sum().unstack("method")
-    shares = (sums["detected"] / sums["n"]).loc[rows["text"].unique()]
-    return shares.set_axis([f"{text} ({format.plain(n)})" for text, n in sums["n"].max(axis=1)[shares.index].items()])
+        ends = np.linspace(level.min(), level.max(), most + 1)
+        level = pd.cut(level, ends, labels=ends[1:], include_lowest=True).astype(float)
+    order = pd.Categorical(defects["defect"], defects["defect"].unique())
+    rows = defects.assign(defect=order, severity=level.fillna(-1))
+    sums = rows.groupby(["defect", "severity", "method"], observed=True)[["detected", "n"]].sum().unstack("method")
+    names = [defect + f" {severity:g}" * (severity >= 0) + f" ({images:g})"
+             for (defect, severity), images in sums["n"].max(axis=1).items()]
+    return (sums["detected"] / sums["n"]).set_axis(names)
 
 
-@styled
 def recall(run: Run, defects: pd.DataFrame) -> Figure:
     """Share of anomalous images found at the calibrated threshold, by defect and severity, a heatmap per dataset."""
-    styles, pairs = style_of(run), pairs_of(defects)
+    styles, pairs = drawing.style_of(run), pairs_of(defects)
     tables = [recall_table(of(defects, pair)).reindex(columns=list(styles)) for pair in pairs]
-    figure = Figure(figsize=(WIDTH, 1 + sum(0.3 + 0.16 * len(table) for table in tables)), layout="constrained")
+    figure = Figure(figsize=(drawing.WIDTH, 1 + sum(0.3 + 0.16 * len(table) for table in tables)), layout="constrained")
     sizes = [len(table) for table in tables]
     axes = figure.subplots(len(pairs), 1, squeeze=False, height_ratios=sizes).flat if pairs else []
     for ax, pair, table in zip(axes, pairs, tables, strict=True):
@@ -193,20 +146,19 @@ def recall(run: Run, defects: pd.DataFrame) -> Figure:
         ax.set_title("/".join(pair), loc="left", weight="bold")
         ax.tick_params(length=0, labelrotation=0)
     for ax in figure.axes[:1]:
-        name_columns(ax, list(styles.values()))
+        drawing.name_columns(ax, list(styles.values()))
         figure.colorbar(ax.collections[0], ax=figure.axes, fraction=0.02, pad=0.01, label="recall", ticks=[0, 0.5, 1])
-    return entitle(figure, ["Share of images detected at the calibrated threshold, all seeds together. Behind a "
-                            "defect: its severity, and (how many images).", *absent(run, run.pairs, defects)])
+    return drawing.entitle(figure, ["Share of images detected at the calibrated threshold, all seeds together. Behind "
+                                    "a defect: its severity, and (how many images)."])
 
 
-@styled
 def seeds(run: Run, results: pd.DataFrame, statistics: pd.DataFrame) -> Figure:
     """Image AUROC and AUPRO of every seed, and their mean with its 95 % t-interval, a row per method."""
-    styles = style_of(run)
+    styles = drawing.style_of(run)
     labels, place = [one.label for one in styles.values()], {name: i for i, name in enumerate(styles)}
     shown = [(metric, pair) for metric in ("image_auroc", "pixel_aupro")
              for pair in pairs_of(statistics[statistics["metric"] == metric])]
-    figure, [axes] = panels([pair for _, pair in shown], 0.5 + 0.14 * len(labels), sharey=True)
+    figure, [axes] = drawing.panels([pair for _, pair in shown], 0.5 + 0.14 * len(labels), sharey=True)
     for ax, (metric, pair) in zip(axes, shown, strict=True):
         values, means = (of(table[table["metric"] == metric], pair) for table in (results, statistics))
         for row in means.itertuples():
@@ -219,19 +171,15 @@ def seeds(run: Run, results: pd.DataFrame, statistics: pd.DataFrame) -> Figure:
         everything = results.loc[results["metric"] == metric, "value"]
         ax.set(xlim=(everything.min() - 0.05, everything.max() + 0.05), xlabel=NAMES[metric])
         ax.xaxis.set_major_locator(ticker.MaxNLocator(4))
-        name_rows(ax, labels)
-    return entitle(figure, ["Strokes: every seed. Markers and bars: their mean and its 95 % t-interval, for other "
-                            "seeds on the same test images, cut at the panel's edge.",
-                            *absent(run, run.pairs, statistics)])
+        drawing.name_rows(ax, labels)
+    return drawing.entitle(figure, ["Strokes: every seed. Markers and bars: their mean and its 95 % t-interval, for "
+                                    "other seeds on the same test images, cut at the panel's edge."])
 
 
-@styled
 def ranks(run: Run, ranks: pd.DataFrame) -> Figure:
     """Mean ranks over datasets and categories: a critical-difference diagram (Demsar, JMLR 2006) per metric."""
-    from scikit_posthocs import critical_difference_diagram
-
-    styles, groups = style_of(run), list(ranks.groupby("metric", sort=False))
-    figure = Figure(figsize=(WIDTH, len(groups) * (0.7 + 0.1 * len(styles))), layout="constrained")
+    styles, groups = drawing.style_of(run), list(ranks.groupby("metric", sort=False))
+    figure = Figure(figsize=(drawing.WIDTH, len(groups) * (0.7 + 0.1 * len(styles))), layout="constrained")
     axes = figure.subplots(len(groups), 1, squeeze=False).flat if groups else []
     for ax, (metric, ours) in zip(axes, groups, strict=True):
         first, mean, shown = ours.iloc[0], ours["mean_rank"].to_numpy(), [styles[name] for name in ours["method"]]
@@ -246,29 +194,26 @@ def ranks(run: Run, ranks: pd.DataFrame) -> Figure:
                 f"{format.p_value(first['friedman_p'])}" if tested else "too few of them, or of methods, for a test")
         ax.set_title(f"{NAMES[metric]}: {format.count(int(first['n_blocks']), 'dataset')}, {test}", loc="left")
         ax.grid(False)
-    return entitle(figure, ["Mean rank over datasets and categories, 1 = best. A thick bar joins methods whose ranks "
-                            "differ by no more than the critical difference (CD), where there is one."])
+    return drawing.entitle(figure, ["Mean rank over datasets and categories, 1 = best. A thick bar joins methods whose "
+                                    "ranks differ by no more than the critical difference (CD), where there is one."])
 
 
-@styled
-def loss(run: Run, partial: bool = False) -> Figure:
+def loss(run: Run) -> Figure:
     """Loss of every trained network against images seen, mean over 5 % of the training. Raises InputError."""
-    curves = {pair: [(name, seed, read_csv(path, ("images", "loss"))) for name, seed, path in run.trained(pair)
-                     if path.is_file() or not partial] for pair in run.pairs}
-    pairs = [pair for pair, ours in curves.items() if ours]
-    colours = {name: NEUTRAL[i % len(NEUTRAL)] for i, name in enumerate(dict.fromkeys(run.networks.values()))}
-    lines = {seed: LINES[i % len(LINES)] for i, seed in enumerate(run.seeds)}
-    figure, [axes] = panels(pairs, 1.9, sharey=True)
-    for ax, pair in zip(axes, pairs, strict=True):
-        for name, seed, curve in curves[pair]:
+    colours = dict(zip(dict.fromkeys(run.networks.values()), cycle(drawing.NEUTRAL), strict=False))
+    lines = dict(zip(run.seeds, cycle(drawing.LINES), strict=False))
+    figure, [axes] = drawing.panels(run.pairs, 1.9, sharey=True)
+    for ax, pair in zip(axes, run.pairs, strict=True):
+        for name, seed, path in run.trained(pair):
+            curve = read_csv(path, ("images", "loss"))
             smooth = curve["loss"].rolling(max(1, len(curve) // 20), center=True, min_periods=1).mean()
             ax.plot(curve["images"], smooth, color=colours[name], linestyle=lines[seed])
         ax.set(xlabel="images seen", ylabel="training loss" if ax is axes[0] else "", yscale="log")
-        log_axis(ax.yaxis)
+        drawing.log_axis(ax.yaxis)
         ax.xaxis.set_major_locator(ticker.MaxNLocator(4))
         ax.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
-    return entitle(figure, ["Mean over 5 % of the training. Each network has a loss of its own: compare seeds, not "
-                            "networks."],
-                   [*(Patch(color=colour, label=name) for name, colour in colours.items()),
-                    *(Line2D([], [], color="#555555", linestyle=line, label=f"seed {seed}")
-                      for seed, line in lines.items())])
+    return drawing.entitle(figure, ["Mean over 5 % of the training. Each network has a loss of its own: compare seeds, "
+                                    "not networks."],
+                           [*(Patch(color=colour, label=name) for name, colour in colours.items()),
+                            *(Line2D([], [], color="#555555", linestyle=line, label=f"seed {seed}")
+                              for seed, line in lines.items())])

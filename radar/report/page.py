@@ -5,7 +5,6 @@ report.css and report.js go into the page as they are. Here is read what they sh
 """
 
 import ast
-import math
 import re
 import textwrap
 from dataclasses import replace
@@ -16,46 +15,39 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from PIL import Image
 
-from radar.code import CodeError, module_file
+from radar.code import module_file, parsed
 from radar.config import CONFIG, read_yaml
 from radar.files import ROOT, sha256
 from radar.images.map_archive import read_maps, read_scale
 from radar.images.photos import read_image
 from radar.report import ablation_tables, format, tables
-from radar.report.load import Pair, Run, read_csv, read_json, read_run
-from radar.report.pictures import figure_uri, thumbnail, worst
+from radar.report.load import Pair, Run, read_csv, read_json
+from radar.report.pictures import figure_uri, mask_of, thumbnail, worst
 from radar.report.table import Table, html
 
 OPEN = 4  # datasets up to which their parts are unfolded
-# So that the page stays under ten megabytes: figures up to which they are WIDEST, more are smaller, down to NARROWEST;
-# datasets times methods up to which -> pictures of a kind of mistake, px of their longer side.
-FEW, WIDEST, NARROWEST = 12, 1400, 500
-PICTURES = {15: (6, 160), 60: (3, 128), 150: (2, 112), math.inf: (1, 96)}
-OVERVIEWS = ("accuracy_latency", "recall", "roc", "timing", "loss", "ranks", "seeds")
+# So that the page stays under ten megabytes: px that all figures are wide together; pictures of a kind of mistake, all
+# methods and datasets together; px of their longer side.
+WIDTHS, PICTURES, SIDE = 16_800, 108, 128
 TEXTS: dict[str, Any] = {"keep_default_na": False, "na_values": dict.fromkeys(("measured", "low", "high"), [""]),
                          "dtype": {"published": str}}
 
 
-def page(folder: Path, partial: bool = False) -> str:
-    """The page of results/runs/<run> as HTML; partial: of what is in its folder partial, and what is missing.
-
-    Raises InputError for a file that is needed and missing.
-    """
-    run, made = read_run(folder), folder / "partial" if partial else folder
-    numbers = tables.Numbers(run, made / "tables")
-    answers, claims, counts = (made / "tables" / f"{name}.csv" for name in ("answers", "claims", "ablation_counts"))
+def page(run: Run) -> str:
+    """The page of a run as HTML; of a partial one with what is missing. Raises InputError for a missing file."""
+    numbers = tables.Numbers(run, run.out / "tables")
+    answers, claims, counts = (run.out / "tables" / f"{name}.csv" for name in ("answers", "claims", "ablation_counts"))
     missing = numbers["missing"].groupby(["dataset", "category", "reason"], sort=False)["method"]
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True,
                               undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.tests["missing"] = format.missing
     environment.globals |= {"format": format, "slug": slug, "html": shown, "legends": tables.LEGENDS}
     return environment.get_template("report.html").render(
-        run=run, partial=partial, missing=list(missing.agg(list).reset_index().itertuples()),
-        answers=questions(read_csv(answers)), changed=run.changed,
-        claims=read_csv(claims, **TEXTS).to_dict("records") if claims.is_file() or not partial else [],
-        figures=figures(made / "figures"),
+        run=run, missing=list(missing.agg(list).reset_index().itertuples()),
+        answers=questions(read_csv(answers)),
+        claims=read_csv(claims, **TEXTS).to_dict("records") if claims.is_file() or not run.partial else [],
+        figures=figures(run.out / "figures"),
         compact=tables.compact_table(numbers), main={table.title: table for table in tables.main_tables(numbers)},
         categories=tables.category_tables(numbers), timing=tables.timing_tables(numbers),
         statistics={table.title: table for table in tables.statistics_tables(numbers)},
@@ -81,11 +73,9 @@ def shown(table: Table, identity: str) -> str:
 
 def questions(answers: pd.DataFrame) -> dict[str, list[dict]]:
     """Rows of answers.csv by question, each with its verdict: better or worse if its interval excludes 0."""
-    found: dict[str, list[dict]] = {}
-    for row in answers.to_dict("records"):
-        verdict = "better" if row["ci_low"] > 0 else "worse" if row["ci_high"] < 0 else "undecided"
-        found.setdefault(row["question"], []).append(row | {"verdict": verdict})
-    return found
+    verdicts = np.select([answers["ci_low"] > 0, answers["ci_high"] < 0], ["better", "worse"], "undecided")
+    groups = answers.assign(verdict=verdicts).groupby("question", sort=False)
+    return {question: rows.to_dict("records") for question, rows in groups}
 
 
 # Pictures
@@ -93,47 +83,31 @@ def questions(answers: pd.DataFrame) -> dict[str, list[dict]]:
 
 def figures(folder: Path) -> dict[str, tuple[str, tuple[int, int]]]:
     """The figures of the run that the page shows, name -> (data URI, (width, height))."""
-    paths = [path for path in sorted(folder.glob("*.png")) if path.stem.startswith(("maps_", "ablation_", *OVERVIEWS))]
-    width = max(NARROWEST, WIDEST * FEW // max(FEW, len(paths)))
-    return {path.stem: figure_uri(path, width) for path in paths}
-
-
-def pictured(run: Run, pair: Pair, method: str, rows: pd.DataFrame, side: int) -> list[dict]:
-    """Rows of path, mask, mask_from, ... with picture: (data URI, (width, height)) of image and map, `side` px each."""
-    place, name = run.place(pair, method, run.seeds[0]), "/".join(pair)
-    record = read_json(place / "detector.json", ("map_threshold", "channels", "longest_side"))
-    data, scale = Path(run.datasets[name]["data"]), read_scale(place / "maps.npz")
-    wanted, found = rows.set_index("path"), {}
-    for path, anomaly_map in read_maps(place / "maps.npz"):
-        if path not in wanted.index:
-            continue
-        row, mask = wanted.loc[path], None
-        if row["mask"]:
-            with Image.open(data / row["mask"]) as truth:
-                small = truth.convert("L").resize(anomaly_map.shape[::-1], Image.Resampling.NEAREST)
-            mask = np.asarray(small) >= row["mask_from"]
-        image = read_image(data / path, record["channels"], record["longest_side"])
-        found[path] = thumbnail(image, anomaly_map.astype(np.float32) * scale, record["map_threshold"], mask, side)
-    return [row | {"picture": found.get(row["path"])} for row in rows.to_dict("records")]
+    paths = [path for path in sorted(folder.glob("*.png")) if path.stem != "strip"]
+    return {path.stem: figure_uri(path, max(500, min(1400, WIDTHS // len(paths)))) for path in paths}
 
 
 def scored(run: Run, pair: Pair, method: str, manifest: pd.DataFrame) -> dict:
-    """Of a trained method the images by kind, see `worst`: their rows of the manifest with score, threshold, decision
-    (1 = anomalous) and picture. Of a dataset without labels the first of decisions.csv, of how many, and how many of
-    all are called anomalous."""
-    place = run.place(pair, method, run.seeds[0])
-    most, side = next(found for up_to, found in PICTURES.items() if len(run.pairs) * len(run.methods) <= up_to)
-    if run.datasets["/".join(pair)]["labelled"]:
-        threshold = read_json(place / "detector.json", ("threshold",))["threshold"]
-        kinds = worst(read_csv(place / "scores.csv", ("path", "split", "score")), manifest, most)
-        rows = pd.concat([rows.assign(kind=kind, threshold=threshold) for kind, rows in kinds.items()])
-        found = pictured(run, pair, method, rows.assign(decision=(rows["score"] > threshold).astype(int)), side)
-        return {kind: ours for kind in kinds if (ours := [row for row in found if row["kind"] == kind])}
-    every = read_csv(place / "decisions.csv", ("file", "score", "threshold", "decision"))
-    tested = manifest[manifest["split"] == "test"]  # without any label all are in training, too
-    first = every.rename(columns={"file": "path"}).merge(tested, on="path").head(2 * most)
-    return {"file": place / "decisions.csv", "images": len(every), "anomalous": int(every["decision"].sum()),
-            "first": pictured(run, pair, method, first, side)}
+    """Of a trained method how many test images there are, how many are called anomalous, and those that `worst` names.
+
+    kinds: of every kind rows of the manifest with score, threshold, decision (1 = anomalous) and picture: the data URI
+    of image and map, and its (width, height).
+    """
+    place, data = run.place(pair, method, run.seeds[0]), Path(run.datasets["/".join(pair)]["data"])
+    most = max(1, min(6, PICTURES // (len(run.pairs) * len(run.methods))))
+    record = read_json(place / "detector.json", ("threshold", "map_threshold", "channels", "longest_side"))
+    scores = read_csv(place / "scores.csv", ("path", "split", "score")).query("split == 'test'")[["path", "score"]]
+    test = manifest[manifest["split"] == "test"].merge(scores, on="path").assign(threshold=record["threshold"])
+    test["decision"] = (test["score"] > test["threshold"]).astype(int)
+    kinds = {kind: rows.to_dict("records") for kind, rows in worst(test, most).items()}
+    wanted = {row["path"]: row for rows in kinds.values() for row in rows}
+    scale = read_scale(place / "maps.npz")
+    for path, anomaly_map in read_maps(place / "maps.npz"):
+        if row := wanted.get(path):
+            image = read_image(data / path, record["channels"], record["longest_side"])
+            row["picture"] = thumbnail(image, anomaly_map.astype(np.float32) * scale, record["map_threshold"],
+                                       mask_of(row, data, anomaly_map.shape[::-1]), SIDE)
+    return {"file": place / "decisions.csv", "images": len(test), "anomalous": test["decision"].sum(), "kinds": kinds}
 
 
 # Data, methods, environment
@@ -143,7 +117,6 @@ def dataset(run: Run, pair: Pair) -> dict:
     """Of a dataset its counts, sizes, licence, hashes, warnings of the check, and what each method scored."""
     name, folder = "/".join(pair), run.results.joinpath(*pair)
     labelled = run.datasets[name]["labelled"]
-    last = "metrics.json" if labelled else "decisions.csv"  # the last of a method's files that is read here
     if not (folder / "manifest.csv").is_file():
         return {"name": name, "labelled": labelled, "manifest": None, "methods": {}}
     manifest = read_csv(folder / "manifest.csv", ("path", "split", "label", "defect", "mask", "width", "height"),
@@ -159,16 +132,13 @@ def dataset(run: Run, pair: Pair) -> dict:
         "warnings": read_json(folder / "check.json", ("warnings",))["warnings"],
         "tested": int((manifest["split"] == "test").sum()),
         "methods": {run.labels[method]: scored(run, pair, method, manifest)
-                    for method in run.methods if (run.place(pair, method, run.seeds[0]) / last).is_file()}}
+                    for method in run.methods if (run.place(pair, method, run.seeds[0]) / "metrics.json").is_file()}}
 
 
 def module_text(reference: str) -> tuple[str, str]:
     """Title and first paragraph of the docstring of `package.module:Class`'s module, and its first indented lines, an
-    equation; both "" if the module cannot be read: then its method has failed, and the others have not."""
-    try:
-        parts = (ast.get_docstring(ast.parse(module_file(reference).read_text())) or "").split("\n\n")
-    except (CodeError, SyntaxError, ValueError):
-        return "", ""
+    equation."""
+    parts = (ast.get_docstring(parsed(module_file(reference))) or "").split("\n\n")
     prose = [part for part in parts if not part.startswith(" ")]
     equation = next((part for part in parts if part.startswith("    ")), "")
     return " ".join(" ".join(prose[:2]).split()), textwrap.dedent(equation)
@@ -176,10 +146,9 @@ def module_text(reference: str) -> tuple[str, str]:
 
 def versions(run: Run) -> dict[str, list[str]]:
     """Commits and versions that the metrics.json of the run name; several where they differ."""
-    places = [run.place(*one) for one in product(run.pairs, run.methods, run.seeds)]
-    sources = [read_json(place / "metrics.json").get("provenance") or {}
-               for place in places if (place / "metrics.json").is_file()]
+    places = (run.place(*one) / "metrics.json" for one in product(run.pairs, run.methods, run.seeds))
+    sources = [read_json(path).get("provenance") or {} for path in places if path.is_file()]
     rows = [{"commit": one.get("commit") and one["commit"] + " with local changes" * bool(one.get("commit_dirty")),
              "Python": one.get("python"), **one.get("versions", {})} for one in sources]
-    names = dict.fromkeys(["commit", *(name for row in rows for name in row)])
-    return {name: list(dict.fromkeys(row[name] for row in rows if row.get(name))) for name in names}
+    found = pd.DataFrame(rows, columns=None if rows else ["commit"])
+    return {name: values.dropna().unique().tolist() for name, values in found.items()}

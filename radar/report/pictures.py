@@ -4,12 +4,12 @@ import base64
 import io
 import math
 import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
@@ -17,17 +17,15 @@ from PIL import Image, ImageOps
 from radar.images.map_archive import read_maps, read_scale
 from radar.images.overlay import COLOURS, colour, edge, relative_to
 from radar.images.photos import read_image
-from radar.report import format
-from radar.report.drawing import WIDTH, entitle, name_columns, style_of, styled
-from radar.report.load import InputError, Pair, Run, of, read_csv
+from radar.report.drawing import WIDTH, Style, entitle, name_columns, style_of
+from radar.report.load import AGAIN, InputError, Pair, Run, of, read_csv
 
 OUTLINE = (0, 230, 230)
 DOTS, GAP = 300, 4  # px of pictures per inch, and between them
 WORDS = {0: "normal", 1: "image\nlabel", -1: "no label"}  # where there is no mask
 RULE = "the first normal test image, and of each defect the first of its middle severity, whatever methods say of it"
-COMMON, OWN = "all test maps of the method", "the map alone"  # what the range of a map's colours is taken from
-RANGE = (0.01, 0.995)  # its quantiles
-PIXELS = 20_000  # of a map, evenly spread, that these are taken from
+RANGE = (0.01, 0.995)  # quantiles that the colours of a map reach from and to
+PIXELS = 20_000  # of a map, evenly spread, that those of all maps are taken from
 
 
 def chosen_images(manifest: pd.DataFrame, most: int = 9) -> pd.DataFrame:
@@ -39,40 +37,15 @@ def chosen_images(manifest: pd.DataFrame, most: int = 9) -> pd.DataFrame:
     if (test["label"] == -1).any():
         return test.iloc[np.unique(np.linspace(0, len(test) - 1, min(most, len(test))).round().astype(int))]
     rows = [test[test["label"] == 0].head(1)]
-    for _, images in test[test["label"] == 1].groupby("defect", sort=False):
-        values = np.sort(images["severity"].dropna().unique())
-        middle = images[images["severity"] == values[(len(values) - 1) // 2]] if len(values) else images
-        rows.append(middle.head(1))
+    for _, images in test[test["label"] == 1].fillna({"severity": 0}).groupby("defect", sort=False):
+        middle = images["severity"].drop_duplicates().quantile(0.5, interpolation="lower")
+        rows.append(images[images["severity"] == middle].head(1))
     return pd.concat(rows[:most])
 
 
-def with_masks(run: Run) -> str:
-    """The first dataset whose anomalies have masks, or else the first."""
-    for name, dataset in run.datasets.items():
-        if dataset["labelled"] and read_csv(run.results / name / "manifest.csv", ("mask",))["mask"].notna().any():
-            return name
-    return next(iter(run.datasets))
-
-
-@dataclass(frozen=True)
-class Maps:
-    """A method's maps of the shown images, and the range of their common scale (from all its test maps)."""
-
-    shown: dict[str, NDArray]  # path -> [H, W]
-    low: float
-    high: float
-
-    def picture(self, path: str, scale: str) -> NDArray:
-        """A map in colours [H, W, 3] uint8, on the scale COMMON or OWN."""
-        one = self.shown[path]
-        low, high = (self.low, self.high) if scale == COMMON else np.quantile(one, RANGE)
-        return (255 * COLOURS(((one - low) / (high - low or 1)).clip(0, 1))[..., :3]).astype(np.uint8)
-
-
-def maps_of(file: Path, paths: Sequence[str]) -> Maps:
-    """The maps of `paths` out of maps.npz, and the quantiles RANGE of all maps in it. Raises InputError."""
-    if not file.is_file():
-        raise InputError(f"{file} is missing: make it with snakemake --cores all")
+def maps_of(file: Path, paths: Sequence[str], lines: int) -> list[NDArray]:
+    """Of every one of `paths` its map out of maps.npz in colours [H, W, 3] uint8: with 1 line on a scale of all maps in
+    the file, with 2 on the map's own, too. Raises InputError."""
     shown, pixels = {}, []
     try:
         scale = read_scale(file)
@@ -81,117 +54,118 @@ def maps_of(file: Path, paths: Sequence[str]) -> Maps:
             if path in paths:
                 shown[path] = one.astype(np.float32) * scale
     except ValueError as error:
-        raise InputError(f"{error}: delete it and run snakemake --cores all") from None
-    if missing := set(paths) - shown.keys():
-        raise InputError(f"{file} has no map of {min(missing)}: delete it and run snakemake --cores all")
-    low, high = np.quantile(np.concatenate(pixels), RANGE)
-    return Maps({path: shown[path] for path in paths}, float(low), float(high))
+        raise InputError(f"{error}: {AGAIN}") from None
+    common = np.quantile(np.concatenate(pixels), RANGE)
+    return [in_colours(shown[path], *ends) for path in paths
+            for ends in (common, np.quantile(shown[path], RANGE))[:lines]]
 
 
-def kind_of(row) -> str:
+def in_colours(one: NDArray, low: float, high: float) -> NDArray:
+    """A map [H, W] in colours [H, W, 3] uint8."""
+    return (255 * COLOURS(((one - low) / (high - low or 1)).clip(0, 1))[..., :3]).astype(np.uint8)
+
+
+def kind_of(row: Mapping) -> str:
     """What a row of a manifest is called."""
-    if row.label == -1:
-        return Path(row.path).name
-    return "normal" if row.label == 0 else row.defect + f" {format.plain(row.severity)}" * (not pd.isna(row.severity))
+    if row["label"] == 0:
+        return "normal"
+    if row["label"] == -1:
+        return Path(row["path"]).name
+    return row["defect"].replace("_", " ") + f" {row['severity']:g}" * (row["severity"] > 0)
 
 
-def truth(photo: NDArray, row, data: Path) -> NDArray:
-    """The photograph [H, W, 3] with its mask tinted and outlined; grey without a mask."""
-    if not isinstance(row.mask, str):
+def mask_of(row: Mapping, data: Path, size: tuple[int, int]) -> NDArray | None:
+    """The mask of a row of a manifest, bool [H, W], nearest pixels at `size` (W, H); None without one."""
+    if not isinstance(row["mask"], str) or not row["mask"]:
+        return None
+    mask = Image.fromarray(read_image(data / row["mask"], 1)[0]).resize(size, Image.Resampling.NEAREST)
+    return np.asarray(mask) >= row.get("mask_from", 128)
+
+
+def truth(photo: NDArray, region: NDArray | None) -> NDArray:
+    """The photograph [H, W, 3] with its mask [H, W] tinted and outlined; grey without a mask."""
+    if region is None:
         return np.full_like(photo, 235)
-    mask = Image.fromarray(read_image(data / row.mask, 1)[0]).resize(photo.shape[1::-1], Image.Resampling.NEAREST)
-    region, out = np.asarray(mask) >= getattr(row, "mask_from", 128), photo.copy()
+    out = photo.copy()
     out[region] = (0.6 * photo[region] + 0.4 * np.array(OUTLINE)).astype(np.uint8)
     out[edge(region)] = OUTLINE
     return out
 
 
-def column(pictures: Sequence[NDArray], size: tuple[int, int], lines: int) -> NDArray:
-    """Pictures [h, w, 3] below each other, each within `size` (W, H) in proportion; more air after each `lines`."""
-    cells = []
-    for place, picture in enumerate(pictures, 1):
-        image = np.asarray(ImageOps.pad(Image.fromarray(picture), size, color="white"))
-        cells.append(np.pad(image, ((0, GAP if place % lines else 4 * GAP), (0, GAP), (0, 0)), constant_values=255))
-    return np.concatenate(cells)
+def maps(run: Run, pair: Pair) -> Figure:
+    """Every method's maps of the chosen images, above on a scale of all its maps, below on their own. Raises
+    InputError, OSError."""
+    return _page(run, pair, list(run.methods), lines=2, most=9, tallest=8.6)
 
 
-@styled
-def maps(run: Run, pair: Pair, partial: bool = False) -> Figure:
-    """Every method's maps of the chosen images, above on the scale COMMON, below on OWN. Raises InputError, OSError."""
-    return _page(run, pair, list(run.methods), (COMMON, OWN), 9, 8.6, partial)
-
-
-@styled
-def strip(run: Run, pair: Pair, answers: pd.DataFrame, partial: bool = False) -> Figure:
-    """Three images and their maps, on the scale COMMON, of the methods that `answers` compares on this dataset."""
-    ours = of(answers, pair)
+def strip(run: Run, answers: pd.DataFrame) -> Figure:
+    """Three images of the first dataset and their maps, on a scale of all maps, of methods that `answers` compares."""
+    ours = of(answers, run.pairs[0])
     compared = {*ours["ours"], *ours["theirs"]} or set(run.methods)
-    return _page(run, pair, [name for name in run.methods if name in compared][:5], (COMMON,), 3, 4.6, partial)
+    names = [name for name in run.methods if name in compared][:5]
+    return _page(run, run.pairs[0], names, lines=1, most=3, tallest=4.6)
 
 
-def _page(run: Run, pair: Pair, names: list[str], scales: Sequence[str], most: int, tallest: float,
-          partial: bool) -> Figure:
-    """A line of pictures per image and scale, a column per method; in further blocks where that makes them larger."""
-    styles, data, seed = style_of(run), Path(run.datasets["/".join(pair)]["data"]), run.seeds[0]
+def _page(run: Run, pair: Pair, names: list[str], lines: int, most: int, tallest: float) -> Figure:
+    """A row per image, a column per method, in further blocks where that makes the pictures larger."""
+    data, seed = Path(run.datasets["/".join(pair)]["data"]), run.seeds[0]
     manifest = read_csv(run.results.joinpath(*pair, "manifest.csv"),
                         ("path", "split", "label", "defect", "severity", "mask"))
-    rows = chosen_images(manifest, most)
-    files = {name: run.place(pair, name, seed) / "maps.npz" for name in names}
-    found = {name: maps_of(file, list(rows["path"])) for name, file in files.items() if file.is_file() or not partial}
-    photos = [colour(read_image(data / path, 3)) for path in rows["path"]]
-    truths = [truth(photo, row, data) for photo, row in zip(photos, rows.itertuples(), strict=True)]
-    lines, ratio = len(scales), float(np.clip(photos[0].shape[0] / photos[0].shape[1], 0.5, 2))
-    first = ({"image, truth": [one for both in zip(photos, truths, strict=True) for one in both]} if lines == 2
-             else {"image": photos, "truth": truths})
-
-    def side_of(blocks: int) -> float:  # inches
-        return min((WIDTH - 0.5) / (len(first) + math.ceil(len(found) / blocks)),
-                   tallest / (blocks * lines * len(rows) * ratio))
-
-    blocks = max((1, 2, 3) if lines == 2 else (1,), key=side_of)
-    side, deep = side_of(blocks), math.ceil(len(found) / blocks)
-    size = round(DOTS * side), round(DOTS * side * ratio)
+    rows = chosen_images(manifest, most).to_dict("records")
+    photos = [colour(read_image(data / row["path"], 3)) for row in rows]
+    truths = [truth(photo, mask_of(row, data, photo.shape[1::-1])) for photo, row in zip(photos, rows, strict=True)]
+    first = ({"image": photos, "truth": truths} if lines == 1 else
+             {"image, truth": [one for both in zip(photos, truths, strict=True) for one in both]})
+    columns = {one: maps_of(run.place(pair, name, seed) / "maps.npz", [row["path"] for row in rows], lines)
+               for name, one in style_of(run).items() if name in names}
+    ratio = float(np.clip(photos[0].shape[0] / photos[0].shape[1], 0.5, 2))
+    side, blocks = max((min((WIDTH - 0.5) / (len(first) + math.ceil(len(names) / blocks)),
+                            tallest / (blocks * lines * len(rows) * ratio)), blocks) for blocks in (1, 2, 3))  # inches
+    deep = math.ceil(len(names) / blocks)
     figure = Figure(figsize=(WIDTH, blocks * (side * ratio * lines * len(rows) + 0.7)), layout="constrained")
     for block, ax in enumerate(figure.subplots(blocks, 1, squeeze=False).flat):
-        shown = list(found)[block * deep: (block + 1) * deep]
-        columns = [*first.values(), *([found[name].picture(path, scale) for path in rows["path"] for scale in scales]
-                                      for name in shown)]
-        sheet = np.concatenate([column(pictures, size, lines) for pictures in columns], axis=1)
-        ax.imshow(sheet, extent=(0, len(columns), len(rows), 0),
-                  aspect=sheet.shape[0] / len(rows) / (sheet.shape[1] / len(columns)))
-        name_columns(ax, [*first, *(styles[name] for name in shown)], side)
-        ax.set_yticks(np.arange(len(rows)) + 0.5, [
-            textwrap.fill(kind_of(row).replace("_", " "), int(lines * side * ratio / 0.052), break_long_words=False)
-            for row in rows.itertuples()], rotation=90, va="center")
-        for place, row in enumerate(rows.itertuples()):
-            if not isinstance(row.mask, str):
-                ax.text(len(first) - 0.5, place + 1 - 0.5 / lines, WORDS[row.label], fontsize=7, ha="center",
+        _draw(ax, first | dict(list(columns.items())[block * deep: (block + 1) * deep]), rows, lines, side, ratio)
+        for place, row in enumerate(rows):
+            if not isinstance(row["mask"], str):
+                ax.text(len(first) - 0.5, place + 1 - 0.5 / lines, WORDS[row["label"]], fontsize=7, ha="center",
                         va="center")
-        ax.tick_params(length=0)
-        ax.spines[:].set_visible(False)
-        ax.grid(False)
-    chosen = RULE if (rows["label"] >= 0).all() else "images from all over the test set"
-    whose = COMMON if lines == 1 else f"{COMMON} (upper), of {OWN} (lower)"
-    missing = [styles[name].label for name in names if name not in found]
+    chosen = RULE if all(row["label"] >= 0 for row in rows) else "images from all over the test set"
+    whose = "all test maps of the method" + " (upper), of the map alone (lower)" * (lines - 1)
     return entitle(figure, [f"{'/'.join(pair)}, seed {seed}: {chosen}.",
-                            f"Colours of a map: from the 1st to the 99.5th percentile of {whose}.",
-                            *([f"Not shown, for lack of results: {', '.join(missing)}."] if missing else [])])
+                            f"Colours of a map: from the 1st to the 99.5th percentile of {whose}."])
+
+
+def _draw(ax: Axes, columns: Mapping[Style | str, list[NDArray]], rows: list[dict], lines: int, side: float,
+          ratio: float) -> None:
+    """Columns of pictures beside each other, each within a cell `side` inches wide, `ratio` times as high; a name above
+    a column, and left of every `lines` lines what their row of the manifest is called."""
+    width, height = round(DOTS * side), round(DOTS * side * ratio)
+    across, down = width + GAP, lines * (height + GAP) + 3 * GAP  # from a column, and from a row, to the next
+    sheet = Image.new("RGB", (len(columns) * across, len(rows) * down), "white")
+    for x, pictures in enumerate(columns.values()):
+        for y, picture in enumerate(pictures):
+            cell = ImageOps.pad(Image.fromarray(picture), (width, height), color="white")
+            sheet.paste(cell, (x * across, y // lines * down + y % lines * (height + GAP)))
+    ax.imshow(sheet, extent=(0, len(columns), len(rows), 0), aspect=down / across)
+    name_columns(ax, list(columns), side)
+    ax.set_yticks(np.arange(len(rows)) + 0.5, [
+        textwrap.fill(kind_of(row), int(lines * side * ratio / 0.052), break_long_words=False) for row in rows],
+                  rotation=90, va="center")
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.grid(False)
 
 
 # For the page
 
 
-def worst(scores: pd.DataFrame, manifest: pd.DataFrame, most: int) -> dict[str, pd.DataFrame]:
-    """The normal and the unlabelled test images with the highest scores, the anomalous ones with the lowest.
-
-    scores: path, split, score; manifest: path, split, label and more. The rule knows nothing else, whether they lie
-    beyond the threshold or not. Rows of the manifest with their score, at most `most` of each kind, the worst first.
-    """
-    test = scores[scores["split"] == "test"][["path", "score"]]
-    known = manifest[manifest["split"] == "test"].merge(test, on="path").sort_values("score", kind="stable")
-    labels = {"normal": 0, "anomalous": 1, "unlabelled": -1}
-    kinds = {name: known[known["label"] == label] for name, label in labels.items()}
-    return {name: (rows if name == "anomalous" else rows.iloc[::-1]).head(most) for name, rows in kinds.items()}
+def worst(test: pd.DataFrame, most: int) -> dict[str, pd.DataFrame]:
+    """Of test images with label and score the `most` normal ones with the highest scores, the anomalous ones with the
+    lowest, and twice as many unlabelled ones with the highest, whether they lie beyond the threshold or not."""
+    ranked = test.sort_values("score", ascending=False, kind="stable")
+    normal, anomalous, unlabelled = (ranked[ranked["label"] == label] for label in (0, 1, -1))
+    return {"normal": normal.head(most), "anomalous": anomalous.iloc[::-1].head(most),
+            "unlabelled": unlabelled.head(2 * most)}
 
 
 def thumbnail(image: NDArray, anomaly_map: NDArray, threshold: float, mask: NDArray | None,
@@ -201,16 +175,14 @@ def thumbnail(image: NDArray, anomaly_map: NDArray, threshold: float, mask: NDAr
     The map is brightest from the pixel threshold on. mask: bool [H, W], or None. side: px of the longer side of each
     half. Returns a data URI and (width, height).
     """
-    photo = Image.fromarray(colour(image))
-    size = max(1, round(photo.width * side / max(photo.size))), max(1, round(photo.height * side / max(photo.size)))
-    left = np.asarray(photo.resize(size, Image.Resampling.BICUBIC))
-    found = Image.fromarray(relative_to(anomaly_map, threshold).clip(0, 1).astype(np.float32))
-    relative = np.asarray(found.resize(size, Image.Resampling.BILINEAR)).clip(0, 1)
+    photo = ImageOps.contain(Image.fromarray(colour(image)), (side, side))
+    left, found = np.asarray(photo), Image.fromarray(relative_to(anomaly_map, threshold).clip(0, 1).astype(np.float32))
+    relative = np.asarray(found.resize(photo.size, Image.Resampling.BILINEAR)).clip(0, 1)
     weight = 0.85 * relative[..., None] ** 1.5  # low values leave the photograph as it is
     grey = left.mean(2, keepdims=True)  # so that no colour is the photograph's
     right = ((1 - weight) * grey + weight * 255 * COLOURS(0.25 + 0.7 * relative)[..., :3]).round().astype(np.uint8)
     if mask is not None:
-        right[edge(np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)))] = OUTLINE
+        right[edge(np.asarray(Image.fromarray(mask).resize(photo.size, Image.Resampling.NEAREST)))] = OUTLINE
     both = Image.fromarray(np.concatenate([left, right], axis=1))
     return data_uri(both, "WEBP", quality=76), both.size
 

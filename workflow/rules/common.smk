@@ -162,11 +162,6 @@ def images_state(dataset, category):
     return configuration.folder_state(folder / category if (folder / category).is_dir() else folder)
 
 
-def slug(name):
-    """A dataset's name in the name of a file."""
-    return "_".join(Path(name).parts)
-
-
 def per_dataset(pattern, **wildcards):
     """`pattern` for every dataset of the run, and for all values of the other wildcards."""
     dataset, category = zip(*(name.split("/") for name in DATASETS))

@@ -6,7 +6,7 @@ from radar.report.step import step, write
 
 
 def main(run: Run) -> None:
-    text = page(run.folder, run.partial)
+    text = page(run)
     write(run.out, {"report.html": text})
     print(f"{run.out / 'report.html'}: {len(text.encode()) / 1e6:.1f} MB")
 
