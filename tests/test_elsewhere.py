@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.test_workflow import copy_checkout, environment, place
+from tests.checkout import copy_checkout, environment, place
 
 SMALL = ("datasets=[texture/gravel]", "methods=[pca]", "seeds=[0]")
 # Where rsync is missing, which the plugin for file systems calls: copies its last argument but one to its last.
