@@ -297,9 +297,7 @@ def test_the_common_scale_is_of_all_maps_and_the_own_of_one(tmp_path):
         for one in maps:
             out.add(one[None])
     found = pictures.maps_of(tmp_path / "maps.npz", ["c", "a"])
-    with np.load(tmp_path / "maps.npz") as arrays:
-        everything = np.concatenate([one.ravel() for _, one in read_maps(tmp_path / "maps.npz")]).astype(float)
-        everything *= float(arrays["scale"])
+    everything = np.concatenate([one.ravel() for _, one in read_maps(tmp_path / "maps.npz")]).astype(float)
     assert (found.low, found.high) == pytest.approx((np.percentile(everything, 1), np.percentile(everything, 99.5)))
     assert list(found.shown) == ["c", "a"]
     np.testing.assert_allclose(found.shown["a"], maps[0], rtol=2e-3)

@@ -105,7 +105,7 @@ def _histograms(maps: Path, test: pd.DataFrame, data: Path) -> PixelHistograms |
                           "pixel metrics need all: not applicable", stacklevel=3)
         return None
     histograms, paths = PixelHistograms(), []
-    for path, anomaly_map in read_maps(maps):
+    for path, anomaly_map in read_maps(maps, scaled=False):
         paths.append(path)
         mask = None
         if test["label"].get(path) == 1:

@@ -21,7 +21,7 @@ from PIL import Image
 from radar.code import CodeError, module_file
 from radar.config import CONFIG, read_yaml
 from radar.files import ROOT, sha256
-from radar.images.map_archive import read_maps, read_scale
+from radar.images.map_archive import read_maps
 from radar.images.photos import read_image
 from radar.report import ablation_tables, format, tables
 from radar.report.load import Pair, Run, read_csv, read_json, read_run
@@ -102,7 +102,7 @@ def pictured(run: Run, pair: Pair, method: str, rows: pd.DataFrame, side: int) -
     """Rows of path, mask, mask_from, ... with picture: (data URI, (width, height)) of image and map, `side` px each."""
     place, name = run.place(pair, method, run.seeds[0]), "/".join(pair)
     record = read_json(place / "detector.json", ("map_threshold", "channels", "longest_side"))
-    data, scale = Path(run.datasets[name]["data"]), read_scale(place / "maps.npz")
+    data = Path(run.datasets[name]["data"])
     wanted, found = rows.set_index("path"), {}
     for path, anomaly_map in read_maps(place / "maps.npz"):
         if path not in wanted.index:
@@ -113,7 +113,7 @@ def pictured(run: Run, pair: Pair, method: str, rows: pd.DataFrame, side: int) -
                 small = truth.convert("L").resize(anomaly_map.shape[::-1], Image.Resampling.NEAREST)
             mask = np.asarray(small) >= row["mask_from"]
         image = read_image(data / path, record["channels"], record["longest_side"])
-        found[path] = thumbnail(image, anomaly_map.astype(np.float32) * scale, record["map_threshold"], mask, side)
+        found[path] = thumbnail(image, anomaly_map, record["map_threshold"], mask, side)
     return [row | {"picture": found.get(row["path"])} for row in rows.to_dict("records")]
 
 

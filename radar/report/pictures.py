@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from radar.images.map_archive import read_maps, read_scale
+from radar.images.map_archive import read_maps
 from radar.images.overlay import COLOURS, colour, edge, relative_to
 from radar.images.photos import read_image
 from radar.report import format
@@ -75,11 +75,10 @@ def maps_of(file: Path, paths: Sequence[str]) -> Maps:
         raise InputError(f"{file} is missing: make it with snakemake --cores all")
     shown, pixels = {}, []
     try:
-        scale = read_scale(file)
         for path, one in read_maps(file):
-            pixels.append(one.ravel()[:: one.size // PIXELS + 1].astype(np.float32) * scale)
+            pixels.append(one.ravel()[:: one.size // PIXELS + 1].copy())
             if path in paths:
-                shown[path] = one.astype(np.float32) * scale
+                shown[path] = one
     except ValueError as error:
         raise InputError(f"{error}: delete it and run snakemake --cores all") from None
     if missing := set(paths) - shown.keys():
