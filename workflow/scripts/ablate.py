@@ -14,15 +14,12 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import detect
-import numpy as np
-import pandas as pd
 
 from radar.code import digest
-from radar.data import manifest
 from radar.devices import prepare_torch
 from radar.diffusion.training import exclusive, fingerprint
-from radar.evaluation.evaluate import evaluate
-from radar.files import atomic, provenance, sha256, write_json
+from radar.evaluation.evaluate import evaluate_folder
+from radar.files import sha256, write_json
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -42,6 +39,7 @@ def main(arguments: argparse.Namespace) -> None:
                 "longest_side": arguments.longest_side, "protocol": arguments.protocol, "training": arguments.training,
                 "code": digest("workflow/scripts/ablate.py", chosen[name]["class"])})
             if finished(out, mark):
+                (out / "maps.npz").unlink(missing_ok=True)
                 continue
             print(f"ablation {dataset} seed {arguments.seed} {arguments.group}: {name}, {count} of {len(chosen)}",
                   file=sys.stderr, flush=True)
@@ -49,7 +47,9 @@ def main(arguments: argparse.Namespace) -> None:
             try:
                 with exclusive(out, str(out)):
                     detect.fit_and_score(chosen[name], name, images, predictor, path, arguments, out)
-                    judge(out, arguments, mark)
+                    evaluate_folder(out, name, arguments.manifest, arguments.data, arguments.protocol,
+                                    fingerprint=mark)
+                    (out / "maps.npz").unlink()
             except Exception as error:
                 if not isinstance(error, detect.EXPECTED):
                     traceback.print_exc()
@@ -69,22 +69,6 @@ def reads(method: dict) -> tuple:
 def finished(out: Path, mark: str) -> bool:
     record = out / "metrics.json"  # written last
     return record.exists() and json.loads(record.read_text()).get("fingerprint") == mark
-
-
-def judge(out: Path, arguments: argparse.Namespace, mark: str) -> None:
-    """Evaluate what fit_and_score wrote; the maps are not kept."""
-    dataset, category, variant, _ = out.parts[-4:]
-    table = manifest.hold_out_calibration(
-        manifest.read(arguments.manifest), arguments.calibration_fraction, arguments.seed)
-    record, samples = evaluate(pd.read_csv(out / "scores.csv"), out / "maps.npz", table, arguments.data,
-                               arguments.protocol, arguments.longest_side or None)
-    (out / "maps.npz").unlink()
-    with atomic(out / "bootstrap.npz") as temporary:
-        np.savez(temporary, **samples)
-    write_json(out / "metrics.json", {
-        "dataset": dataset, "category": category, "method": variant, "seed": arguments.seed, **record,
-        "fingerprint": mark, "provenance": provenance(arguments.protocol, scores=out / "scores.csv",
-                                                      manifest=arguments.manifest)})
 
 
 if __name__ == "__main__":
