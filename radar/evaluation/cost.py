@@ -42,9 +42,9 @@ class Cost:
     """Where the time of one prediction goes, in an instrumented pass; on CUDA synchronised at the ends of each part.
 
     whole: seconds of the prediction. parts: seconds in tiling (split and stitch), frozen features, the noise
-    predictor's network (a network that is called with a timestep), and other networks (DiffusionAD's segmentation); a
-    part that the detector lacks is missing. The rest of the whole is scoring, copies, and arithmetic between
-    evaluations. evaluations: of the noise predictor per tile.
+    predictor's network (one that is called with a timestep), and other networks (DiffusionAD's segmentation); a part
+    that the detector lacks is missing. The rest is scoring, copies, and arithmetic between evaluations. evaluations: of
+    the noise predictor per tile.
     """
 
     def __init__(self, detector: Detector, call: Callable[[], object]):

@@ -2,12 +2,9 @@
 
 Inside the timed region: the copy to the device, the conversion to [-1, 1], tiling, networks, scoring, smoothing, the
 copy of score and map back. Outside: reading and shrinking the file, imports, loading the detector (its cold start is
-measured apart), warm-up. Latency is measured at batch 1, throughput at several batch sizes. The methods take turns in
-rounds and every sample carries its round, so that a drift of the machine's speed meets all alike and cancels in the
-ratio of two methods within a round.
-
-Where the time goes is measured in passes of their own, so that no instrument touches the latency; and beside the
-methods, in the same rounds, each network alone: NFE times one evaluation predicts the latency of a method.
+measured apart), warm-up. The methods take turns in rounds (see radar.evaluation.rounds), at every batch size, and with
+them each of their networks alone: NFE times one evaluation predicts the latency. Where the time goes is measured in
+passes of their own (see radar.evaluation.cost), so that no instrument touches the latency.
 
 The fields of a result, all at batch 1 where nothing else is said:
 latency_ms, latency_round: every sample and its round; latency_ms_median, latency_ms_p90, latency_ms_p99 (None below

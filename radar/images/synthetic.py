@@ -9,9 +9,9 @@ appearance:
 beta weighs the image, as in the code of both papers: the anomaly shows with 1 - beta. A is the image itself, cut into
 an 8 x 8 grid and shuffled, or a photograph of a texture; either is recoloured first.
 
-All is the papers' code's, but for the textures (the papers take the Describable Textures Dataset) and one rule for all
-images (their code gives textured classes textures only, and keeps the anomalies of objects on the object, for which it
-has masks).
+All is the papers' code's, but for what is marked as ours, the textures (theirs: the Describable Textures Dataset)
+and one rule for all images (their code gives textured classes textures only, and keeps the anomalies of objects on the
+object, for which it has masks; here the whole image is foreground).
 """
 
 from collections.abc import Sequence
