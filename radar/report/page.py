@@ -13,16 +13,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from PIL import Image
 
 from radar.code import CodeError, module_file
 from radar.config import CONFIG, read_yaml
 from radar.files import ROOT, sha256
 from radar.images.map_archive import read_maps
-from radar.images.photos import read_image
+from radar.images.photos import read_image, read_mask
 from radar.report import ablation_tables, format, tables
 from radar.report.load import Pair, Run, read_csv, read_json, read_run
 from radar.report.pictures import figure_uri, thumbnail, worst
@@ -109,9 +107,7 @@ def pictured(run: Run, pair: Pair, method: str, rows: pd.DataFrame, side: int) -
             continue
         row, mask = wanted.loc[path], None
         if row["mask"]:
-            with Image.open(data / row["mask"]) as truth:
-                small = truth.convert("L").resize(anomaly_map.shape[::-1], Image.Resampling.NEAREST)
-            mask = np.asarray(small) >= row["mask_from"]
+            mask = read_mask(data / row["mask"], anomaly_map.shape, row["mask_from"])
         image = read_image(data / path, record["channels"], record["longest_side"])
         found[path] = thumbnail(image, anomaly_map, record["map_threshold"], mask, side)
     return [row | {"picture": found.get(row["path"])} for row in rows.to_dict("records")]

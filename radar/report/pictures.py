@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from radar.images.map_archive import read_maps
 from radar.images.overlay import COLOURS, colour, edge, relative_to
-from radar.images.photos import read_image
+from radar.images.photos import read_image, read_mask
 from radar.report import format
 from radar.report.drawing import WIDTH, entitle, name_columns, style_of, styled
 from radar.report.load import InputError, Pair, Run, of, read_csv
@@ -98,8 +98,7 @@ def truth(photo: NDArray, row, data: Path) -> NDArray:
     """The photograph [H, W, 3] with its mask tinted and outlined; grey without a mask."""
     if not isinstance(row.mask, str):
         return np.full_like(photo, 235)
-    mask = Image.fromarray(read_image(data / row.mask, 1)[0]).resize(photo.shape[1::-1], Image.Resampling.NEAREST)
-    region, out = np.asarray(mask) >= getattr(row, "mask_from", 128), photo.copy()
+    region, out = read_mask(data / row.mask, photo.shape[:2], getattr(row, "mask_from", 128)), photo.copy()
     out[region] = (0.6 * photo[region] + 0.4 * np.array(OUTLINE)).astype(np.uint8)
     out[edge(region)] = OUTLINE
     return out
