@@ -89,10 +89,10 @@ def test_any_size_and_batch_gives_the_same_grid(images):
 def test_other_weights_are_refused_and_missing_ones_say_what_to_do(monkeypatch):
     other = features_module.BACKBONES["efficientnet_lite0"]._replace(sha256="0" * 64)
     monkeypatch.setitem(features_module.BACKBONES, "efficientnet_lite0", other)
-    features_module._loaded.cache_clear()
+    features_module._network.cache_clear()
     with pytest.raises(FeatureError, match="not the known weights"):
         FrozenFeatures()
-    features_module._loaded.cache_clear()
+    features_module._network.cache_clear()
     monkeypatch.setattr(torch.hub, "get_dir", lambda: "/nowhere")
     with pytest.raises(FeatureError, match="no weights at /nowhere/.*put efficientnet-b4-6ed6700e.pth"):
         FrozenFeatures(backbone="efficientnet_b4")
@@ -254,11 +254,11 @@ def test_invad_at_the_papers_size_builds_trains_one_step_and_predicts(monkeypatc
 
     monkeypatch.setattr(features_module, "_weights",  # they come in no package; the shapes do not depend on them
                         lambda backbone: EfficientNet.from_name("efficientnet-b4", image_size=256).state_dict())
-    features_module._loaded.cache_clear()
+    features_module._network.cache_clear()
     features = FrozenFeatures(backbone="efficientnet_b4")
     maps = features(images[0][None])
     assert features.channels == 272 and maps.shape == (1, 272, 16, 16)  # the paper's 272 channels on 16 x 16
-    features_module._loaded.cache_clear()
+    features_module._network.cache_clear()
 
     width, depth = 2048, 16
     with torch.device("meta"):

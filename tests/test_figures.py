@@ -18,7 +18,7 @@ from matplotlib.text import Text
 from PIL import Image
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from radar.images.map_archive import MapWriter, read_maps, read_scale
+from radar.images.map_archive import MapWriter, read_maps
 from radar.report import compare, drawing, figures, pictures
 from radar.report.load import KEY, InputError, Run, load, read_csv, read_run
 from radar.report.step import write
@@ -246,8 +246,7 @@ def test_the_common_scale_is_of_all_maps_and_the_own_of_one(tmp_path):
         for one in maps:
             out.add(one[None])
     c_common, c_own, a_common, a_own = pictures.maps_of(tmp_path / "maps.npz", ["c", "a"], 2)
-    scale = read_scale(tmp_path / "maps.npz")
-    everything = np.concatenate([one.ravel() for _, one in read_maps(tmp_path / "maps.npz")]).astype(float) * scale
+    everything = np.concatenate([one.ravel() for _, one in read_maps(tmp_path / "maps.npz")]).astype(float)
     for shown, one, of in ((a_common, maps[0], everything), (c_common, maps[2], everything), (a_own, maps[0], maps[0])):
         expected = pictures.in_colours(one, *np.percentile(of, (1, 99.5)))
         assert np.abs(shown.astype(int) - expected).mean() < 1

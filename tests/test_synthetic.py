@@ -131,8 +131,9 @@ def test_recolouring_stays_in_range(channels):
 def test_paste_blends_the_source_into_the_mask_only(monkeypatch):
     source = np.full((2, 24, 40), 0.5, dtype=np.float32)
     monkeypatch.setattr(synthetic, "self_source", lambda patch, rng: source)
+    monkeypatch.setattr(synthetic, "BETA", (0.25, 0.25))
     patches = torch.rand(5, 2, 24, 40) - 0.9
-    x, mask = paste(patches, rng(), probability=1.0, opacity=(0.25, 0.25))
+    x, mask = paste(patches, rng(), probability=1.0)
     inside = mask.expand_as(x)
     assert mask.shape == (5, 1, 24, 40) and mask.dtype == torch.bool and mask.flatten(1).any(1).all()
     assert torch.equal(x[~inside], patches[~inside])

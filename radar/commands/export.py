@@ -8,12 +8,11 @@ laid over the original masks.
 
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from radar.data import manifest
 from radar.files import atomic
-from radar.images.map_archive import read_maps, read_scale
+from radar.images.map_archive import read_maps
 
 
 def main(run: Path, out: Path) -> int:
@@ -24,14 +23,14 @@ def main(run: Path, out: Path) -> int:
     if not (run / "maps.npz").is_file():
         raise ValueError(f"{run} holds no maps.npz; give results/<dataset>/<category>/<method>/seed<k>")
     test = manifest.read(run.parent.parent / "manifest.csv").set_index("path")
-    scale, written = read_scale(run / "maps.npz"), set()
+    written: set[Path] = set()
     for name, anomaly_map in read_maps(run / "maps.npz"):
         row = test.loc[name]
         target = out / run.parts[-3] / "test" / (row["defect"] or "good") / f"{Path(name).stem}.tiff"
         if target in written:
             raise ValueError(f"{name}: another test image has the same name and defect, {target}; rename one of them")
         written.add(target)
-        image = Image.fromarray(anomaly_map.astype(np.float32) * scale)
+        image = Image.fromarray(anomaly_map)
         if image.size != (size := (int(row["width"]), int(row["height"]))):
             image = image.resize(size, Image.Resampling.BILINEAR)
         with atomic(target) as temporary:

@@ -42,14 +42,14 @@ class Cost:
     """Where the time of one prediction goes, in an instrumented pass; on CUDA synchronised at the ends of each part.
 
     whole: seconds of the prediction. parts: seconds in tiling (split and stitch), frozen features, the noise
-    predictor's network (a network that is called with a timestep), and other networks (DiffusionAD's segmentation); a
-    part that the detector lacks is missing. The rest of the whole is scoring, copies, and arithmetic between
-    evaluations. evaluations: of the noise predictor per tile.
+    predictor's network (one that is called with a timestep), and other networks (DiffusionAD's segmentation); a part
+    that the detector lacks is missing. The rest is scoring, copies, and arithmetic between evaluations. evaluations: of
+    the noise predictor per tile.
     """
 
     def __init__(self, detector: Detector, call: Callable[[], object]):
-        self.device, self.parts = detector.device, defaultdict[str, float](float)
-        self._calls = defaultdict[str, list[Callable]](list)  # of networks, by part
+        self.device = detector.device
+        self.parts, self._calls = defaultdict[str, float](float), defaultdict[str, list[Callable]](list)
         self._tiles = self._rows = 0  # of the image, 0 if it is not split; that went through noise predictors
         watched = [(Tiling, "split", "tiling"), (Tiling, "stitch", "tiling"), (FrozenFeatures, "__call__", "features"),
                    *((network, "forward", "network") for network in _networks(detector))]
@@ -68,41 +68,38 @@ class Cost:
 
     def alone(self) -> dict[str, Callable[[], None]]:
         """The parts that are networks, to be called: once over the image; of the noise predictor one evaluation."""
-        return {part: partial(self._repeat, calls) for part, calls in self._calls.items()}
+        def repeat(calls: list[Callable]) -> None:
+            for call in calls:
+                call()
+            synchronise(self.device)
 
-    def _repeat(self, calls: list[Callable]) -> None:
-        for call in calls:
-            call()
-        synchronise(self.device)
+        return {part: partial(repeat, calls) for part, calls in self._calls.items()}
 
     def _timed(self, part: str, function: Callable) -> Callable:
         def timed(*args, **kwargs):
+            name = part if part != "network" else "noise_predictor" if len(args) > 1 else "other_network"
             synchronise(self.device)
             start = time.perf_counter()
             result = function(*args, **kwargs)
             synchronise(self.device)
-            taken = time.perf_counter() - start
-            if part == "tiling":
-                self.parts[part] += taken
+            self.parts[name] += time.perf_counter() - start
+            if name == "tiling":
                 self._tiles = self._tiles or len(result)  # the first is a split
             else:
-                self.parts[self._remembered(part, function, args, kwargs)] += taken
+                self._keep(name, function, args, kwargs)
             return result
 
         return timed
 
-    def _remembered(self, part: str, function: Callable, args: tuple, kwargs: dict) -> str:
-        """Keep the call of a network, to be repeated alone; returns the part that it is."""
-        if part == "network":
-            part = "noise_predictor" if len(args) > 1 else "other_network"
-        if part == "noise_predictor":  # of hundreds of evaluations the first is kept; a call may reach into the next
+    def _keep(self, part: str, function: Callable, args: tuple, kwargs: dict) -> None:
+        """Keep the call of a network; of hundreds of evaluations the first, and a call may reach into the next."""
+        if part == "noise_predictor":
             left = max(1, self._tiles) - self._rows
             self._rows += len(args[0])
             if left <= 0:
-                return part
+                return
             args = tuple(one[:left] if isinstance(one, Tensor) and one.ndim else one for one in args)
         self._calls[part].append(partial(function, *args, **kwargs))
-        return part
 
 
 def _networks(detector: Detector) -> Iterator[nn.Module]:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 
 from radar.data import UNKNOWN
 from radar.data.manifest import hold_out_calibration, read
@@ -18,6 +17,7 @@ from radar.evaluation.calibration import conformal_threshold, too_few
 from radar.evaluation.metrics import PixelHistograms, decision_metrics, image_metrics, pixel_metrics
 from radar.files import atomic, provenance, write_json
 from radar.images.map_archive import read_maps
+from radar.images.photos import read_mask
 
 
 def evaluate_folder(folder: Path, name: str, manifest: Path, data: Path, protocol: dict, **marks) -> None:
@@ -52,7 +52,7 @@ def evaluate(scores: pd.DataFrame, maps: Path, manifest: pd.DataFrame, data: Pat
     applicable} and by_defect [{defect, severity, n, detected}] at the threshold. samples: {name: [draws]} of the
     metrics that apply; the threshold stays fixed, so the intervals speak of new test images, not of a new calibration.
 
-    Raises ValueError, in one line that names the file, if the inputs do not fit together.
+    Raises ValueError or OSError, in one line that names the file, if it cannot be read or does not fit the others.
     """
     calibration, test = (_match(scores, manifest, split) for split in ("calibration", "test"))
     if calibration["label"].any():
@@ -105,27 +105,16 @@ def _histograms(maps: Path, test: pd.DataFrame, data: Path) -> PixelHistograms |
                           "pixel metrics need all: not applicable", stacklevel=3)
         return None
     histograms, paths = PixelHistograms(), []
-    for path, anomaly_map in read_maps(maps):
+    for path, anomaly_map in read_maps(maps, scaled=False):
         paths.append(path)
         mask = None
         if test["label"].get(path) == 1:
-            mask = _read_mask(data / test.at[path, "mask"], anomaly_map.shape, test.at[path, "mask_from"])
+            mask = read_mask(data / test.at[path, "mask"], anomaly_map.shape, test.at[path, "mask_from"])
         histograms.add(anomaly_map, mask)
     if paths != list(test.index):
         raise ValueError(f"{maps}: not the maps of the manifest's {len(test)} test images, in its order; delete it and "
                          "run snakemake again")
     return histograms
-
-
-def _read_mask(path: Path, shape: tuple[int, int], mask_from: int) -> NDArray[np.bool_]:
-    """Foreground (>= mask_from) of a mask, resized to (H, W) by nearest neighbour where the image was scored
-    smaller."""
-    try:
-        with Image.open(path) as image:
-            mask = image.convert("L")
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path}: cannot be read as a mask ({error})") from error
-    return np.asarray(mask.resize(shape[::-1], Image.Resampling.NEAREST)) >= mask_from
 
 
 def _by_defect(anomalous: pd.DataFrame) -> list[dict]:

@@ -2,12 +2,9 @@
 
 Inside the timed region: the copy to the device, the conversion to [-1, 1], tiling, networks, scoring, smoothing, the
 copy of score and map back. Outside: reading and shrinking the file, imports, loading the detector (its cold start is
-measured apart), warm-up. Latency is measured at batch 1, throughput at several batch sizes. The methods take turns in
-rounds and every sample carries its round, so that a drift of the machine's speed meets all alike and cancels in the
-ratio of two methods within a round.
-
-Where the time goes is measured in passes of their own, so that no instrument touches the latency; and beside the
-methods, in the same rounds, each network alone: NFE times one evaluation predicts the latency of a method.
+measured apart), warm-up. The methods take turns in rounds (see radar.evaluation.rounds), at every batch size, and with
+them each of their networks alone: NFE times one evaluation predicts the latency. Where the time goes is measured in
+passes of their own (see radar.evaluation.cost), so that no instrument touches the latency.
 
 The fields of a result, all at batch 1 where nothing else is said:
 latency_ms, latency_round: every sample and its round; latency_ms_median, latency_ms_p90, latency_ms_p99 (None below
@@ -34,7 +31,6 @@ from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -49,13 +45,9 @@ from radar.evaluation.rounds import in_turns, latency, turns, within_rounds
 from radar.images.image_set import to_unit
 from radar.method.detector import Detector, find_class, load
 
-ROUNDS = 12  # of the latency; half of them are the fewest from which a median has a 95 % interval, see median_interval
-BATCH_ROUNDS = 4  # of each larger batch size
+ROUNDS = 12  # half of them are the fewest from which a median has a 95 % interval, see median_interval
 LATE_IMPORTS = ("diffusers.models.unets.unet_2d", "radar.diffusion.simplex")  # by the suite, where it first needs them
-WHOLE = "whole"  # a prediction, beside the parts of it that are networks alone
 PROCESS = psutil.Process()
-Result = TypeVar("Result")
-Calls = dict[tuple[str, str], Callable[[], object]]  # (detector, WHOLE or part)
 
 
 def predict_uint8(detector: Detector, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,51 +67,45 @@ def time_detectors(detectors: dict[str, Detector], images: Tensor, *, batch_size
 
     Returns the fields above per detector.
     """
-    single = {name: _call(detector, images, 1) for name, detector in detectors.items()}
-    memory: dict[str, dict[int, int]] = {name: {} for name in detectors}
-    operations: dict[str, int] = {}
-    for name, detector in detectors.items():  # which is the warm-up too
-        memory[name][1], operations[name] = peak_memory(partial(flops, single[name]), detector.device)
-    costs = {name: cost_of(detector, single[name], seconds / 10) for name, detector in detectors.items()}
-    alone: Calls = {(name, part): call for name, cost in costs.items() for part, call in cost.alone().items()}
+    calls: dict[tuple, Callable[[], object]] = {}  # (detector, batch size) or (detector, part that is a network alone)
+    plan: dict[tuple, tuple[int, int]] = {}
+    costs, operations, memory = {}, {}, {}
     rounds = min(ROUNDS, repeats)
-    plan = {(name, WHOLE): turns(cost.whole, rounds, repeats, seconds) for name, cost in costs.items()}
-    # the networks alone come once in every second round, of which no method is left out
-    samples = in_turns({(name, WHOLE): call for name, call in single.items()} | alone,
-                       plan | dict.fromkeys(alone, (1, 2)), rounds)
-
-    throughput = {name: {1: 1 / samples[name, WHOLE].median()} for name in detectors}
-    for size in sorted(set(batch_sizes) - {1}):
-        _add_batches(size, detectors, images, repeats, seconds, throughput, memory)
+    for name, detector in detectors.items():
+        single = partial(predict_uint8, detector, images[:1])
+        operations[name] = flops(single)  # which is the warm-up too
+        costs[name] = cost_of(detector, single, seconds / 10)
+        taken = costs[name].whole  # by an image
+        for size in sorted({1, *batch_sizes}):
+            if size > 1 and size * taken >= seconds:
+                continue
+            batch = images[torch.arange(size) % len(images)].contiguous()
+            calls[name, size] = partial(predict_uint8, detector, batch)
+            start = time.perf_counter()
+            memory[name, size] = peak_memory(calls[name, size], detector.device)
+            taken = min(taken, (time.perf_counter() - start) / size)
+            plan[name, size] = turns(size * taken, rounds, repeats, seconds if size == 1 else seconds / 2)
+        # the networks alone come once in every second round, of which no method is left out
+        for part, call in costs[name].alone().items():
+            calls[name, part], plan[name, part] = call, (1, 2)
+    samples = in_turns(calls, plan, rounds)
 
     first = next(iter(detectors))
     results = {}
     for name, detector in detectors.items():
-        ours, best = samples[name, WHOLE], max(throughput[name], key=throughput[name].__getitem__)
-        networks = {part: samples[name, part] for (whose, part) in alone if whose == name}
-        ratio = within_rounds(ours, samples[first, WHOLE])
+        ours = {what: taken for (whose, what), taken in samples.items() if whose == name}
+        throughput = {size: size / ours[size].median() for size in ours if isinstance(size, int)}
+        best = max(throughput, key=throughput.__getitem__)
+        networks = {part: ours[part] for part in ours if isinstance(part, str)}
         results[name] = {
-            **latency(ours), "ratio_to": first,
-            **dict(zip(("ratio", "ratio_low", "ratio_high"), ratio, strict=True)),
-            "batch_size": best, "images_per_s": throughput[name][best], "images_per_s_by_batch": throughput[name],
-            "nfe": detector.nfe, **costs[name].milliseconds(), **_predicted(detector.nfe, networks, ours),
+            **latency(ours[1]), "ratio_to": first,
+            **dict(zip(("ratio", "ratio_low", "ratio_high"), within_rounds(ours[1], samples[first, 1]), strict=True)),
+            "batch_size": best, "images_per_s": throughput[best], "images_per_s_by_batch": throughput,
+            "nfe": detector.nfe, **costs[name].milliseconds(), **_predicted(detector.nfe, networks, ours[1]),
             "parameters": detector.parameters(), "gflops": operations[name] / 1e9,
-            "peak_memory_mb": memory[name][best] / 2**20,
+            "peak_memory_mb": memory[name, best] / 2**20,
         }
     return results
-
-
-def _add_batches(size: int, detectors: dict[str, Detector], images: Tensor, repeats: int, seconds: float,
-                 throughput: dict[str, dict[int, float]], memory: dict[str, dict[int, int]]) -> None:
-    """Add the images/s of batches of `size`, and the bytes at their peak, of each detector that is fast enough."""
-    expected = {name: size / max(throughput[name].values()) for name in detectors}
-    fitting = {name: _call(detectors[name], images, size) for name in detectors if expected[name] < seconds}
-    for name, call in fitting.items():
-        memory[name][size], _ = peak_memory(call, detectors[name].device)
-    rounds = min(BATCH_ROUNDS, repeats)
-    plan = {name: turns(expected[name], rounds, repeats, seconds / 2) for name in fitting}
-    for name, taken in in_turns(fitting, plan, rounds).items():
-        throughput[name][size] = size / taken.median()
 
 
 def _predicted(nfe: int, alone: dict[str, pd.Series], ours: pd.Series) -> dict[str, float | None]:
@@ -136,11 +122,6 @@ def _predicted(nfe: int, alone: dict[str, pd.Series], ours: pd.Series) -> dict[s
     return dict(zip(fields, (evaluation, 1000 * predicted.median(), *within_rounds(ours, predicted)), strict=True))
 
 
-def _call(detector: Detector, images: Tensor, size: int) -> Callable[[], object]:
-    """The prediction of `size` of the images at once, of all anew if there are fewer."""
-    return partial(predict_uint8, detector, images[torch.arange(size) % len(images)].contiguous())
-
-
 def flops(call: Callable[[], object]) -> int:
     """Floating-point operations of a call, as torch counts them."""
     with FlopCounterMode(display=False) as counter:
@@ -148,17 +129,17 @@ def flops(call: Callable[[], object]) -> int:
     return counter.get_total_flops()
 
 
-def peak_memory(call: Callable[[], Result], device: torch.device) -> tuple[int, Result]:
-    """Bytes at the peak of a call: allocated on the device, or resident in the process on the CPU; and its result."""
+def peak_memory(call: Callable[[], object], device: torch.device) -> int:
+    """Bytes at the peak of a call: allocated on the device, or resident in the process on the CPU."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        result = call()
-        return torch.cuda.max_memory_allocated(device), result
+        call()
+        return torch.cuda.max_memory_allocated(device)
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak so far
-    result = call()
+    call()
     unit = 1 if platform.system() == "Darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, result
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 # The cold start: from the first byte of a detector's files to its first prediction.

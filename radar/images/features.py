@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from radar.files import sha256
 from radar.images.image_set import ImageSet, Kept
 
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation of its colours
 TOGETHER = 8  # images that go through the frozen network at once: more do not fit the processor's caches
 
 
@@ -70,7 +71,7 @@ class FrozenFeatures:
         if backbone not in BACKBONES:
             raise FeatureError(f"backbone is {backbone!r}; allowed: {', '.join(BACKBONES)}")
         self.backbone, self.device = BACKBONES[backbone], torch.device(device)
-        self._network = _loaded(backbone, self.device)
+        self._network = _network(backbone, self.device)
         self.grid, self.groups = self.backbone.grid, list(self.backbone.taps.values())
         self.channels = sum(self.groups)
 
@@ -84,38 +85,22 @@ class FrozenFeatures:
 
     def _maps(self, images: Tensor) -> Tensor:
         size = (self.backbone.size, self.backbone.size)
-        images = F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
-        images = images.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        x = F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
+        x = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
         if self.backbone.normalised:
-            mean, std = (torch.tensor(value, device=images.device).view(1, 3, 1, 1)
-                         for value in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-            images = ((images + 1) / 2 - mean) / std
-        return torch.cat([self._resized(one) for one in self._network(images)], dim=1).contiguous()
+            mean, std = (torch.tensor(value, device=x.device).view(1, 3, 1, 1) for value in IMAGENET)
+            x = ((x + 1) / 2 - mean) / std
+        maps = []
+        for block, layer in enumerate(self._network, -1):  # the stem comes before the blocks
+            x = layer(x)
+            if block in self.backbone.taps:
+                maps.append(self._resized(x))
+        return torch.cat(maps, dim=1).contiguous()
 
     def _resized(self, feature_map: Tensor) -> Tensor:
         if feature_map.shape[2] >= self.grid:
             return F.adaptive_avg_pool2d(feature_map, self.grid)
         return F.interpolate(feature_map, (self.grid, self.grid), mode="bilinear", align_corners=False)
-
-
-class _Headless(nn.Module):
-    """A backbone with its weights, up to the last block that is asked for; gives the outputs of these blocks."""
-
-    def __init__(self, backbone: Backbone):
-        super().__init__()
-        network = EfficientNet.from_name(backbone.name, image_size=backbone.size)  # its padding is made for this size
-        network.load_state_dict(_weights(backbone))
-        self.taps = backbone.taps
-        self.stem = nn.Sequential(network._conv_stem, network._bn0, network._swish)
-        self.blocks = network._blocks[: max(self.taps) + 1]
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        x, maps = self.stem(images), []
-        for i, block in enumerate(self.blocks):
-            x = block(x)
-            if i in self.taps:
-                maps.append(x)
-        return maps
 
 
 def _weights(backbone: Backbone) -> dict[str, Tensor]:
@@ -128,8 +113,13 @@ def _weights(backbone: Backbone) -> dict[str, Tensor]:
 
 
 @lru_cache(maxsize=4)  # a frozen network serves every detector of the process
-def _loaded(backbone: str, device: torch.device) -> _Headless:
-    return _Headless(BACKBONES[backbone]).eval().requires_grad_(False).to(
+def _network(backbone: str, device: torch.device) -> nn.Sequential:
+    """The stem, and the blocks up to the last one that is asked for."""
+    about = BACKBONES[backbone]
+    whole = EfficientNet.from_name(about.name, image_size=about.size)  # its padding is made for this size
+    whole.load_state_dict(_weights(about))
+    stem = nn.Sequential(whole._conv_stem, whole._bn0, whole._swish)
+    return nn.Sequential(stem, *whole._blocks[: max(about.taps) + 1]).eval().requires_grad_(False).to(
         device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

@@ -8,7 +8,6 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +26,8 @@ class MapWriter:
     """
 
     def __init__(self, path: Path, names: Sequence[str]):
-        self.path, self.names = Path(path), list(names)
+        self.path, self.names, self._largest = Path(path), list(names), 0.0
         self._shapes: list[tuple[int, int]] = []
-        self._largest = 0.0
 
     def __enter__(self) -> "MapWriter":
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +51,7 @@ class MapWriter:
             raise ValueError(f"{self.path}: {len(self._shapes)} maps for {len(self.names)} images")
         scale = 2.0 ** (np.ceil(np.log2(self._largest)) - 15) if self._largest > 0 else 1.0
         shapes = np.array(self._shapes, np.int32).reshape(-1, 2)
-        pixels = int(shapes.astype(np.int64).prod(1).sum())
+        pixels = self._spool.tell() // 4
         with atomic(self.path) as temporary:
             np.savez(temporary, paths=np.array(self.names, str), shapes=shapes, scale=np.float64(scale))
             with zipfile.ZipFile(temporary, "a") as archive, archive.open("maps.npy", "w", force_zip64=True) as file:
@@ -64,23 +62,15 @@ class MapWriter:
                     file.write((np.frombuffer(data, np.float32) / scale).astype("<f2").data)
 
 
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Within this context whatever is wrong with an archive is a ValueError that names it."""
-    try:
-        yield
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: {error}") from error
+def read_maps(path: Path, scaled: bool = True) -> Iterator[tuple[str, NDArray]]:
+    """(image path, anomaly map float32 [H, W]) of each image in maps.npz, one in memory at a time.
 
-
-def read_maps(path: Path) -> Iterator[tuple[str, NDArray[np.float16]]]:
-    """(image path, anomaly map [H, W], unscaled) of each image in maps.npz, one in memory at a time.
-
+    scaled: False = the values as they are stored, float16, whose order is the same.
     Raises ValueError naming the file if it is damaged or its parts contradict each other.
     """
-    with _named(path):
+    try:
         with np.load(path) as arrays:
-            paths, shapes = arrays["paths"], arrays["shapes"]
+            paths, shapes, scale = arrays["paths"], arrays["shapes"], float(arrays["scale"])
         if shapes.shape != (len(paths), 2):
             raise ValueError(f"{len(paths)} paths but shapes {list(shapes.shape)}")
         with zipfile.ZipFile(path) as archive, archive.open("maps.npy") as file:
@@ -90,11 +80,7 @@ def read_maps(path: Path) -> Iterator[tuple[str, NDArray[np.float16]]]:
             if dtype != np.float16 or shape != (pixels,):
                 raise ValueError(f"maps are {dtype} {list(shape)}, the shapes ask for float16 [{pixels}]")
             for name, (height, width) in zip(paths.tolist(), shapes.tolist(), strict=True):
-                data = file.read(2 * height * width)
-                yield name, np.frombuffer(data, np.float16).reshape(height, width)
-
-
-def read_scale(path: Path) -> float:
-    """What the values of `read_maps` are to be multiplied with. Raises ValueError naming the file."""
-    with _named(path), np.load(path) as arrays:
-        return float(arrays["scale"])
+                values = np.frombuffer(file.read(2 * height * width), np.float16).reshape(height, width)
+                yield name, values.astype(np.float32) * scale if scaled else values
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: {error}") from error

@@ -33,3 +33,16 @@ def read_image(path: Path, channels: int, longest_side: int | None = None) -> np
         image = image.resize((width, height), Image.Resampling.BOX)
     array = np.asarray(image)
     return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def read_mask(path: Path, shape: tuple[int, int], mask_from: int) -> np.ndarray:
+    """Foreground (>= mask_from) of a mask as bool [H, W] of `shape`, by nearest neighbour where the image is smaller.
+
+    Raises OSError, with the path in the message, if the file cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            mask = image.convert("L").resize(shape[::-1], Image.Resampling.NEAREST)
+    except (OSError, SyntaxError) as error:
+        raise OSError(f"{path}: cannot be read as a mask ({error})") from error
+    return np.asarray(mask) >= mask_from

@@ -9,10 +9,9 @@ appearance:
 beta weighs the image, as in the code of both papers: the anomaly shows with 1 - beta. A is the image itself, cut into
 an 8 x 8 grid and shuffled, or a photograph of a texture; either is recoloured first.
 
-From the papers' code: the formula, the masks, the grid, the half-and-half draw of the two sources, the recolouring.
-Ours: the textures (the papers take the Describable Textures Dataset) and one rule for all images (their code gives
-textured classes textures only, and keeps the anomalies of objects on the object, for which it has masks; here the whole
-image is foreground).
+All is the papers' code's, but for what is marked as ours, the textures (theirs: the Describable Textures Dataset)
+and one rule for all images (their code gives textured classes textures only, and keeps the anomalies of objects on the
+object, for which it has masks; here the whole image is foreground).
 """
 
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ SMALLEST_CELL = 4     # px, so that small patches get spots and not single pixel
 THRESHOLD = 0.5       # of the noise, which lies in -1 ... 1
 TRIES = 50            # draws of a mask that comes out empty
 GRID = 8
+BETA = (0.2, 0.8)     # range of the image's weight under the anomaly
 RECOLOURINGS = ("gamma", "brightness", "solarise", "posterise", "invert", "stretch")
 
 
@@ -36,7 +36,7 @@ def perlin_masks(count: int, height: int, width: int, rng: np.random.Generator) 
     """Masks bool [count, height, width] of Perlin noise above 0.5; about 5 % of the pixels are set.
 
     Scales 2^0 ... 2^5 (cells along an axis) are drawn per axis. An empty mask is drawn again with its scales, 50 times
-    in all, as in the papers' code; after that, which is all but impossible, it stays empty.
+    in all; after that, which is all but impossible, it stays empty.
     """
     largest = [min(LARGEST_SCALE, max(int(np.log2(side / SMALLEST_CELL)), 0)) for side in (height, width)]
     scales = 2 ** rng.integers(0, np.array(largest) + 1, (count, 2))
@@ -53,8 +53,8 @@ def perlin_noise(height: int, width: int, scales: np.ndarray, rng: np.random.Gen
     """Gradient noise (Perlin, SIGGRAPH 1985 and 2002), float32 [N, height, width] in -1 ... 1.
 
     scales: int [N, 2], cells along the height and the width. Each noise is turned about the centre of the image by an
-    angle in U(-90, 90) degrees; what comes from beyond its border is 0, as in the papers' code. It is evaluated at the
-    turned places, not resampled [ours].
+    angle in U(-90, 90) degrees; what comes from beyond its border is 0. It is evaluated at the turned places, not
+    resampled [ours].
     """
     n, side = len(scales), scales.max(initial=1) + 1
     angle = rng.uniform(0, 2 * np.pi, (n, side * side)).astype(np.float32)
@@ -86,10 +86,8 @@ def _fade(t: np.ndarray) -> np.ndarray:
 
 
 def self_source(patch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The patch [C, H, W] itself, recoloured, with the rows and the columns of its 8 x 8 grid shuffled.
-
-    In DiffusionAD's code the even ones stay ahead of the odd ones, here every order is alike.
-    """
+    """The patch [C, H, W] itself, recoloured, with rows and columns of its 8 x 8 grid shuffled (in DiffusionAD's code
+    the even ones stay ahead of the odd ones)."""
     patch = recolour(patch, rng)
     for axis in (1, 2):
         bands = np.array_split(patch, min(GRID, patch.shape[axis]), axis=axis)
@@ -122,8 +120,8 @@ def recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     With the ranges of the papers' code, which draws three of ten: these are the ones that need no image library.
     """
     value = (image + 1) / 2
-    for change in rng.choice(len(RECOLOURINGS), 3, replace=False):
-        value = _recoloured(value, RECOLOURINGS[change], rng).clip(0, 1)
+    for change in rng.choice(RECOLOURINGS, 3, replace=False):
+        value = _recoloured(value, change, rng).clip(0, 1)
     return (2 * value - 1).astype(np.float32)
 
 
@@ -146,13 +144,12 @@ def _recoloured(value: np.ndarray, change: str, rng: np.random.Generator) -> np.
             return (value - low) / max(high - low, 1 / 255)
 
 
-def paste(patches: Tensor, rng: np.random.Generator, probability: float = 0.5,
-          opacity: tuple[float, float] = (0.2, 0.8), textures: Sequence[str] = ()) -> tuple[Tensor, Tensor]:
+def paste(patches: Tensor, rng: np.random.Generator, probability: float,
+          textures: Sequence[str] = ()) -> tuple[Tensor, Tensor]:
     """Normal patches or images [N, C, H, W] in [-1, 1], some with an anomaly: (x like patches, mask bool [N, 1, H, W]).
 
     probability: of an anomaly, for every image by itself; the others come back as they are, with an empty mask.
-    opacity: range of beta, the weight of the *image* under the anomaly (see the module's formula).
-    textures: see texture_source; if there are none, every source is the image itself.
+    textures: see texture_source; if there are none, every source is the image itself, else every second one.
     """
     n, c, height, width = patches.shape
     chosen = np.flatnonzero(rng.random(n) < probability)
@@ -162,6 +159,6 @@ def paste(patches: Tensor, rng: np.random.Generator, probability: float = 0.5,
     for i in chosen:
         textured = len(textures) > 0 and rng.random() < 0.5
         source = texture_source(c, height, width, rng, textures) if textured else self_source(x[i], rng)
-        beta = np.float32(rng.uniform(*opacity))
+        beta = np.float32(rng.uniform(*BETA))
         x[i] = np.where(masks[i], beta * x[i] + (1 - beta) * source, x[i])
     return torch.from_numpy(x).to(patches), torch.from_numpy(masks).to(patches.device)

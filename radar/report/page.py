@@ -19,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from radar.code import module_file, parsed
 from radar.config import CONFIG, read_yaml
 from radar.files import ROOT, sha256
-from radar.images.map_archive import read_maps, read_scale
+from radar.images.map_archive import read_maps
 from radar.images.photos import read_image
 from radar.report import ablation_tables, format, tables
 from radar.report.load import Pair, Run, read_csv, read_json
@@ -101,12 +101,11 @@ def scored(run: Run, pair: Pair, method: str, manifest: pd.DataFrame) -> dict:
     test["decision"] = (test["score"] > test["threshold"]).astype(int)
     kinds = {kind: rows.to_dict("records") for kind, rows in worst(test, most).items()}
     wanted = {row["path"]: row for rows in kinds.values() for row in rows}
-    scale = read_scale(place / "maps.npz")
     for path, anomaly_map in read_maps(place / "maps.npz"):
         if row := wanted.get(path):
             image = read_image(data / path, record["channels"], record["longest_side"])
-            row["picture"] = thumbnail(image, anomaly_map.astype(np.float32) * scale, record["map_threshold"],
-                                       mask_of(row, data, anomaly_map.shape[::-1]), SIDE)
+            row["picture"] = thumbnail(image, anomaly_map, record["map_threshold"],
+                                       mask_of(row, data, anomaly_map.shape), SIDE)
     return {"file": place / "decisions.csv", "images": len(test), "anomalous": test["decision"].sum(), "kinds": kinds}
 
 

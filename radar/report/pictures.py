@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from radar.images.map_archive import read_maps, read_scale
+from radar.images.map_archive import read_maps
 from radar.images.overlay import COLOURS, colour, edge, relative_to
-from radar.images.photos import read_image
+from radar.images.photos import read_image, read_mask
 from radar.report.drawing import WIDTH, Style, entitle, name_columns, style_of
 from radar.report.load import AGAIN, InputError, Pair, Run, of, read_csv
 
@@ -48,11 +48,10 @@ def maps_of(file: Path, paths: Sequence[str], lines: int) -> list[NDArray]:
     the file, with 2 on the map's own, too. Raises InputError."""
     shown, pixels = {}, []
     try:
-        scale = read_scale(file)
         for path, one in read_maps(file):
-            pixels.append(one.ravel()[:: one.size // PIXELS + 1].astype(np.float32) * scale)
+            pixels.append(one.ravel()[:: one.size // PIXELS + 1].copy())
             if path in paths:
-                shown[path] = one.astype(np.float32) * scale
+                shown[path] = one
     except ValueError as error:
         raise InputError(f"{error}: {AGAIN}") from None
     common = np.quantile(np.concatenate(pixels), RANGE)
@@ -74,12 +73,11 @@ def kind_of(row: Mapping) -> str:
     return row["defect"].replace("_", " ") + f" {row['severity']:g}" * (row["severity"] > 0)
 
 
-def mask_of(row: Mapping, data: Path, size: tuple[int, int]) -> NDArray | None:
-    """The mask of a row of a manifest, bool [H, W], nearest pixels at `size` (W, H); None without one."""
+def mask_of(row: Mapping, data: Path, shape: tuple[int, int]) -> NDArray | None:
+    """The mask of a row of a manifest, bool [H, W] of `shape`; None without one."""
     if not isinstance(row["mask"], str) or not row["mask"]:
         return None
-    mask = Image.fromarray(read_image(data / row["mask"], 1)[0]).resize(size, Image.Resampling.NEAREST)
-    return np.asarray(mask) >= row.get("mask_from", 128)
+    return read_mask(data / row["mask"], shape, row.get("mask_from", 128))
 
 
 def truth(photo: NDArray, region: NDArray | None) -> NDArray:
@@ -113,7 +111,7 @@ def _page(run: Run, pair: Pair, names: list[str], lines: int, most: int, tallest
                         ("path", "split", "label", "defect", "severity", "mask"))
     rows = chosen_images(manifest, most).to_dict("records")
     photos = [colour(read_image(data / row["path"], 3)) for row in rows]
-    truths = [truth(photo, mask_of(row, data, photo.shape[1::-1])) for photo, row in zip(photos, rows, strict=True)]
+    truths = [truth(photo, mask_of(row, data, photo.shape[:2])) for photo, row in zip(photos, rows, strict=True)]
     first = ({"image": photos, "truth": truths} if lines == 1 else
              {"image, truth": [one for both in zip(photos, truths, strict=True) for one in both]})
     columns = {one: maps_of(run.place(pair, name, seed) / "maps.npz", [row["path"] for row in rows], lines)

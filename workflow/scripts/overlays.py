@@ -6,10 +6,9 @@ import shutil
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from radar.images.map_archive import read_maps, read_scale
+from radar.images.map_archive import read_maps
 from radar.images.overlay import write_decisions, write_overlay
 from radar.images.photos import read_image
 
@@ -24,11 +23,9 @@ if __name__ == "__main__":
         scores = pd.read_csv(run / "scores.csv").query("split == 'test'")
         temporary = run / ".overlays"
         shutil.rmtree(temporary, ignore_errors=True)
-        scale = read_scale(run / "maps.npz")
         for name, anomaly_map in read_maps(run / "maps.npz"):
             image = read_image(arguments.data / name, description["channels"], description["longest_side"])
-            write_overlay(temporary, Path(name), image, anomaly_map.astype(np.float32) * scale,
-                          description["map_threshold"])
+            write_overlay(temporary, Path(name), image, anomaly_map, description["map_threshold"])
         shutil.rmtree(run / "overlays", ignore_errors=True)
         temporary.rename(run / "overlays")
         scored = zip(scores["path"], scores["score"], strict=True)
