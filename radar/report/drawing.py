@@ -14,12 +14,13 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from adjustText import adjust_text
 from matplotlib import ticker
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from radar.files import atomic
@@ -108,12 +109,6 @@ def entitle(figure: Figure, lines: Iterable[str], legend: Sequence[Artist] = ())
     return figure
 
 
-def entries(styles: Iterable[Style], lines: bool) -> list[Artist]:
-    """Of every method its entry in a legend, with its line or the marker alone."""
-    return [Line2D([], [], color=one.colour, marker=one.marker, linestyle=one.line if lines else "none",
-                   markeredgecolor="white", label=one.label) for one in styles]
-
-
 def log_axis(axis: Axis) -> None:
     """Plain numbers on a logarithmic axis."""
     low, high = axis.get_view_interval()
@@ -139,3 +134,14 @@ def name_columns(ax: Axes, names: Sequence[Style | str], inches: float = 0) -> N
                   rotation=0 if level else 40, ha="center" if level else "left", rotation_mode="anchor")
     for text, one in zip(ax.get_xticklabels(), names, strict=True):
         text.set_color(one.colour if isinstance(one, Style) else "black")
+
+
+def name_points(ax: Axes, x: Iterable[float], y: Iterable[float], styles: Iterable[Style]) -> None:
+    """Name the methods at their points, with a line where there is no room. The figure's layout must stand."""
+    x, y = list(x), list(y)
+    texts = [ax.text(*place, one.label, color=one.colour, fontsize=7, in_layout=False,
+                     path_effects=[withStroke(linewidth=1.5, foreground="white")])
+             for *place, one in zip(x, y, styles, strict=True)]
+    adjust_text(texts, x, y, ax=ax, iter_lim=3000, explode_radius=0, expand=(1.1, 1.3), force_text=0.5,
+                force_static=(0.2, 0.4), arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": "#999999",
+                                                     "shrinkA": 0})

@@ -28,28 +28,34 @@ GRID = np.linspace(0, 1, 501)  # of false-positive rates
 
 
 def accuracy_latency(run: Run, main: pd.DataFrame, timing: pd.DataFrame) -> Figure:
-    """Image AUROC with its 95 % interval against median latency, a panel per dataset.
+    """Image AUROC with its 95 % interval against median latency, every method named at its point, a panel per dataset.
 
     Of a dataset with several categories their mean and the geometric mean of their latencies.
     """
     styles, points = drawing.style_of(run), main[main["metric"] == "image_auroc"].dropna(subset="mean")
     means = points["category"].str.startswith("mean of ")
     points = points[means | ~points["dataset"].isin(points[means]["dataset"])]
-    pairs = pairs_of(points)
+    points = points.assign(latency=[compare.latency(timing, (row.dataset, row.category), row.method)
+                                    for row in points.itertuples()]).dropna(subset="latency")
+    pairs, used = pairs_of(points), {one.colour for one in styles.values()}
     figure, [axes] = drawing.panels(pairs, 3.1, most=3, sharex=True, sharey=True)
     for ax, pair in zip(axes, pairs, strict=True):
         ax.axhline(0.5, color="#999999", linewidth=0.7, linestyle=(0, (1, 2)), zorder=1)
         for row in of(points, pair).itertuples():
             style, ends = styles[row.method], [[row.mean - row.ci_low], [row.ci_high - row.mean]]
-            ax.errorbar(compare.latency(timing, pair, row.method), row.mean, yerr=ends, color=style.colour,
-                        marker=style.marker, markersize=6, markeredgecolor="white", elinewidth=0.9, alpha=0.95)
-        ax.set(xlabel="latency [ms per image]", ylabel="image AUROC" if ax is axes[0] else "", xscale="log")
+            ax.errorbar(row.latency, row.mean, yerr=ends, color=style.colour, marker=style.marker, markersize=6,
+                        markeredgecolor="white", elinewidth=0.9, alpha=0.95)
+        ax.set(xlabel="latency [ms per image]", ylabel="image AUROC" if ax is axes[0] else "", xscale="log", xlim=(
+            points["latency"].min() / 2, points["latency"].max() * 4))
         drawing.log_axis(ax.xaxis)
-    used = {one.colour for one in styles.values()}
-    families = [Patch(color=colour, label=name) for name, colour in drawing.FAMILIES.values() if colour in used]
-    return drawing.entitle(figure, ["Mean image AUROC over seeds, with its 95 % bootstrap interval over test images; "
-                                    "median latency of one image. Up and left is better."],
-                           [*drawing.entries(styles.values(), lines=False), *families])
+    drawing.entitle(figure, ["Mean image AUROC over seeds, with its 95 % bootstrap interval over test images; median "
+                             "latency of one image. Up and left is better."],
+                    [Patch(color=colour, label=name) for name, colour in drawing.FAMILIES.values() if colour in used])
+    figure.draw_without_rendering()  # now the layout stands, and names can be placed in it
+    for ax, pair in zip(axes, pairs, strict=True):
+        ours = of(points, pair)
+        drawing.name_points(ax, ours["latency"], ours["mean"], [styles[name] for name in ours["method"]])
+    return figure
 
 
 def timing(run: Run, timing: pd.DataFrame) -> Figure:
@@ -112,7 +118,8 @@ def roc(run: Run, main: pd.DataFrame, results: pd.DataFrame) -> Figure:
         ax.xaxis.set_major_locator(ticker.MaxNLocator(4))
     return drawing.entitle(figure, ["Mean over seeds. Marker: at the calibrated threshold; dotted: the false-positive "
                                     f"rate that it promises, {format.span(promised, format.percent)}."],
-                           drawing.entries(styles.values(), lines=True))
+                           [Line2D([], [], color=one.colour, marker=one.marker, linestyle=one.line,
+                                   markeredgecolor="white", label=one.label) for one in styles.values()])
 
 
 def recall_table(defects: pd.DataFrame, most: int = 5) -> pd.DataFrame:
