@@ -22,7 +22,7 @@ LITERAL = "RADAR-1a2b3c4d"
 ENDS = ["difference", "difference_low", "difference_high"]
 BOTH = ["texture/gravel", "elpv/mono"]
 DESCRIPTION = {"run": "a", "config": {}, "changed": {}, "datasets": {}, "methods": {}, "networks": {}, "seeds": []}
-FAILED = "seed 0: no metrics.json; OutOfMemory: 50 % of C_1 (log: pixels.log)"
+FAILED = "seed 0: not evaluated; OutOfMemory: 50 % of C_1 (log: pixels.log)"
 RECORD = {"threshold": 1.0, "false_positive_rate": 0.05, "n_calibration": 24, "calibration_too_small": False,
           "n_test_normal": 30, "n_test_anomalous": 20, "n_test_unlabelled": 0, "by_defect": []}
 STUDIES = {
@@ -124,7 +124,7 @@ def test_of_several_seeds_those_are_compared_that_both_have_and_costs_and_choice
     expected = report.by_hand("elpv/mono", "good", LITERAL, "image_auroc", seeds=(0, 2))
     assert row["n_seeds"] == 2 and row[ENDS].tolist() == expected
     table = report.tables["The readings: elpv/mono"]
-    assert table.notes["good"].startswith("seed 1: no metrics.json")
+    assert table.notes["good"].startswith("seed 1: not evaluated")
     assert other[["nfe", "training_images", "training_s", "chosen"]].tolist() == [
         3, 800, 3.0, '[{}, {}, {"t": 5, "map": "noise"}]']
 

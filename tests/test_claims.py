@@ -394,7 +394,7 @@ def test_the_script_names_a_missing_file_in_one_line(tmp_path):
     run = write_run(tmp_path, ["printed/all"])
     (tmp_path / "results/printed/all/ddpm/seed1/metrics.json").unlink()
     result = script(run)
-    assert result.returncode == 1 and "printed/all ddpm, seed 1: no metrics.json, not started: make" in result.stderr
+    assert result.returncode == 1 and "printed/all ddpm, seed 1: not evaluated, not started: make" in result.stderr
     assert len(result.stderr.splitlines()) == 1 and not (run / "tables/claims.md").exists()
 
 

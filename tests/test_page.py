@@ -143,7 +143,7 @@ def test_without_labels_the_page_opens_with_decisions_and_has_no_claims(run):
     for path in folder.glob("*/seed*/metrics.json"):
         record = json.loads(path.read_text())
         record |= {"metrics": dict.fromkeys(record["metrics"]), "n_test_unlabelled": 18, "n_test_normal": 0,
-                   "n_test_anomalous": 0, "by_defect": []}
+                   "n_test_anomalous": 0, "by_defect": [], "calibration_too_small": True}
         path.write_text(json.dumps(record))
         scores = pd.read_csv(path.with_name("scores.csv")).query("split == 'test'")
         write_decisions(path.with_name("decisions.csv"), zip(scores["path"], scores["score"], strict=True), 0.5)
@@ -152,6 +152,7 @@ def test_without_labels_the_page_opens_with_decisions_and_has_no_claims(run):
     html, decisions = page.page(read_run(run)), pd.read_csv(folder / "pca/seed0/decisions.csv")
     assert re.findall(r'<h2 id="([^"]+)"', html) == ["decisions", "timing", *ALWAYS]
     assert html.count("<img ") == 4 * 12 and "not run" not in text(html) and " nan" not in text(html)
+    assert "the calibration set (25 images) is too small to promise" in text(html[:html.index("<h4>")])
     shown = text(html[html.index("<h4>pca"):])
     assert shown.startswith(f"pca: {decisions['decision'].sum()} of 18 photographs called anomalous 1. anomalous score "
                             f"{decisions['score'][0]:.2f}, threshold 0.500")
@@ -161,7 +162,7 @@ def test_without_labels_the_page_opens_with_decisions_and_has_no_claims(run):
 def test_after_a_failure_the_page_names_what_is_missing_and_why(run):
     failed = run.parents[1] / "printed/all/pca"
     shutil.rmtree(failed / "seed1")
-    (failed / "seed0/metrics.json").unlink()
+    (failed / "seed0/detector.json").unlink()  # it worked once, so that metrics.json is there, and then was changed
     (failed / "seed0/failure.json").write_text(json.dumps({"reason": f"MemoryError {HOSTILE}", "log": "fit.log"}))
     (run / "timing/elpv/mono.json").unlink()
     with pytest.raises(InputError, match="is missing"):
@@ -171,7 +172,7 @@ def test_after_a_failure_the_page_names_what_is_missing_and_why(run):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"{run}/partial/report.html: ")
     shown = text((run / "partial/report.html").read_text(encoding="utf-8"))
-    assert f"printed/all, pca: seed 0: no metrics.json; MemoryError {HOSTILE} (log: fit.log)" in shown
+    assert f"printed/all, pca: seed 0: not evaluated; MemoryError {HOSTILE} (log: fit.log)" in shown
     assert "elpv/mono, every method: no timing, not started the claims were not judged no figure was drawn" in shown
     assert "Only of the methods and datasets that are there" in shown and "claims hold" not in shown
     assert not (run / "report.html").exists()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,7 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from snakemake.cli import parse_config
 
+from radar import config as configuration
 from radar.commands.compare import compare_runs
 from radar.evaluation.statistics import clopper_pearson
 from radar.report import compare, format, table, tables
@@ -153,18 +156,18 @@ def test_the_tidy_frame_holds_every_number_once(made):
     ("printed/all/pca/seed1/bootstrap.npz", "no zip", "is not readable NumPy"),
     ("runs/default/timing/elpv/mono.json", "{", "is not readable JSON"),
     ("runs/default/run.json", "{}", "has no run, config"),
-    ("runs/default/run.json", None, "is missing: make it with snakemake --cores all"),
+    ("runs/default/run.json", None, "is missing: make it with snakemake"),
 ])
 def test_a_file_that_is_broken_or_missing_is_named_in_one_line_with_what_to_do(run, file, content, words):
     path = run.parent.parent / file
     path.unlink() if content is None else path.write_text(content)
     done = script("compare", run, "--partial")
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr
-    assert f"results/{file}" in done.stderr and words in done.stderr and "snakemake --cores all" in done.stderr
+    assert f"results/{file}" in done.stderr and words in done.stderr and "snakemake and the settings" in done.stderr
 
 
 @pytest.mark.parametrize("file, words", [
-    ("printed/all/pca/seed1/metrics.json", "printed/all pca, seed 1: no metrics.json, not started: make it with"),
+    ("printed/all/pca/seed1/metrics.json", "printed/all pca, seed 1: not evaluated, not started: make it with"),
     ("runs/default/timing/elpv/mono.json", "elpv/mono radar, no timing, not started: make it with"),
 ])
 def test_without_a_failure_nothing_may_be_missing(run, file, words):
@@ -198,17 +201,17 @@ def test_what_is_missing_is_named_with_its_reason(run):
     assert script("compare", run, "--partial").returncode == 0 and not (run / "tables").exists()
     missing = read_csv(run / "partial/tables/missing.csv").query("dataset == 'printed' and category == 'all'")
     assert [*zip(missing["method"], missing["reason"], strict=True)] == [
-        ("radar", "seed 0: no metrics.json; train.log ends: no room on disk"),
-        ("ddpm", "seed 0: no metrics.json; the loss is not finite (log: pixels.log)"),
-        ("ddpm", "seed 1: no metrics.json; it is of other scores than those beside it"),
-        ("pca", "seed 0: no metrics.json; detect.log ends: MemoryError: no room"),
-        ("pca", "seed 1: no metrics.json, not started"),
+        ("radar", "seed 0: not evaluated; train.log ends: no room on disk"),
+        ("ddpm", "seed 0: not evaluated; the loss is not finite (log: pixels.log)"),
+        ("ddpm", "seed 1: not evaluated; it is of other scores than those beside it"),
+        ("pca", "seed 0: not evaluated; detect.log ends: MemoryError: no room"),
+        ("pca", "seed 1: not evaluated, not started"),
         *((name, "no timing, not started") for name in ("radar", "ddpm", "pca"))]
     assert script("tables", run, "--partial").returncode == 0
     text = (run / "partial/tables/main.md").read_text()
     row = next(line for line in text.splitlines() if line.startswith("| pca [3]"))
     assert {cell.strip() for cell in row.split("|")[2:-1]} == {"–"} and text.startswith("**After a run that failed")
-    assert "[3] missing: seed 0: no metrics.json; detect.log ends: MemoryError: no room; seed 1: no metrics" in text
+    assert "[3] missing: seed 0: not evaluated; detect.log ends: MemoryError: no room; seed 1: not evaluated" in text
     assert "[1] incomplete: seed 0" in text and "a method is missing, so that no winner is named" in text
     assert "**." not in text.partition("## printed/all")[2].partition("\n## ")[0]
     assert "missing: no timing" in (run / "partial/tables/timing.md").read_text()
@@ -246,7 +249,7 @@ def test_bold_is_where_the_difference_is_significant_only(tmp_path):
 def test_tables_name_the_command_that_makes_them_and_latex_is_whole(made, name):
     texts = {suffix: (made / f"tables/{name}.{suffix}").read_text() for suffix in ("md", "tex")}
     for text in texts.values():
-        assert re.findall(r"snakemake --cores all (\S+?)[`\n]", text) == [f"results/runs/default/tables/{name}.md"]
+        assert re.findall(r"snakemake --cores all (\S+) --config", text) == [f"results/runs/default/tables/{name}.md"]
     body = "\n".join(line for line in texts["tex"].splitlines() if not line.startswith("%"))
     assert r"50\% of \{disk\} \& C:\textbackslash{}tmp is \#1 \textless{}full\textgreater{}" in body
     assert r"50% of {disk} & C:\tmp is #1 &lt;full> ~ ^ \| \*a\* $5" in texts["md"] and not set("±–−×") & set(body)
@@ -258,6 +261,17 @@ def test_tables_name_the_command_that_makes_them_and_latex_is_whole(made, name):
         for row in [line for line in content.splitlines() if line.endswith(r"\\")]:
             spans = [int(n) - 1 for n in re.findall(r"\\multicolumn\{(\d+)\}", row)]
             assert len(re.findall(r"(?<!\\)&", row)) + 1 + sum(spans) == len(columns)
+
+
+def test_the_command_of_a_run_has_all_that_it_changed(run):
+    changed = {"datasets": ["printed/all"], "longest_side": None, "training.images": 80, "training.clip": 1.0,
+               "noise_predictors.pixels.channels": [8, 16], "data_root": "a folder/b"}
+    assert read_run(run).command("all") == "snakemake --cores all all"
+    words = shlex.split(replace(read_run(run), name="mine", changed=changed).command("page.html"))
+    assert words[:5] == ["snakemake", "--cores", "all", "page.html", "--config"]
+    assert configuration.typed(parse_config(words[5:])) == {
+        "run": "mine", "datasets": ["printed/all"], "longest_side": None, "data_root": "a folder/b",
+        "training": {"images": 80, "clip": 1.0}, "noise_predictors": {"pixels": {"channels": [8, 16]}}}
 
 
 def test_notes_stand_beside_their_float_since_together_they_may_be_longer_than_a_page():

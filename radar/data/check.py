@@ -197,8 +197,10 @@ def _check_modes(listing: Listing, modes: dict[str, str]) -> None:
             listing.warning("colours", f"{path}: its colours are {mode} and are turned into RGB; save it so")
     what, few = min(kinds.items(), key=lambda kind: len(kind[1]))
     if few:
+        first = next((row["path"] for row in listing.rows if row["split"] == "train"), "")
+        read = "grey" if first in kinds["grey"] else "in colour"
         listing.warning("grey and colour", f"{listing.folder / few[0]}: is {what}, as are {len(few)} of {len(modes)} "
-                                           "images; all are read as the first training image is: save them alike")
+                                           f"images; all are read {read}, as the first training image: save them alike")
 
 
 def _check_names(listing: Listing, names: Iterable[str]) -> None:

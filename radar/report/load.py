@@ -6,6 +6,7 @@ seeds, and the folder of each trained method. Nothing is computed here.
 
 import json
 import math
+import shlex
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,7 +27,8 @@ DESCRIPTION = ("config", "changed", "datasets", "methods", "networks", "seeds")
 RECORD = ["threshold", "false_positive_rate", "n_calibration", "calibration_too_small", "n_test_normal",
           "n_test_anomalous", "n_test_unlabelled"]
 MEASURED = ["device", "device_name", "threads", "cores_of_others", "latency_ms_median", "nfe"]  # without any timing
-MAKE, AGAIN = "make it with snakemake --cores all", "delete it and run snakemake --cores all"
+SETTINGS = "snakemake and the settings of the run"
+MAKE, AGAIN = f"make it with {SETTINGS}", f"delete it and make it again with {SETTINGS}"
 
 
 class InputError(Exception):
@@ -68,6 +70,12 @@ class Run:
         """Where its tables, figures and report are."""
         return self.folder / "partial" if self.partial else self.folder
 
+    def command(self, target: object) -> str:
+        """What makes a target of the run anew, with all that the run changed."""
+        settings = ([f"run={self.name}"] if self.name != "default" else []) + [
+            _setting(*key.split("."), value=value) for key, value in self.changed.items()]
+        return shlex.join(["snakemake", "--cores", "all", str(target), *(["--config", *settings] if settings else [])])
+
     def place(self, pair: Pair, method: str, seed: int) -> Path:
         """The folder of a trained method."""
         return self.results.joinpath(*pair, self.methods[method]["folder"], f"seed{seed}")
@@ -76,6 +84,13 @@ class Run:
         """(name, seed, loss.csv) of every network of the run: of noise predictors, and of methods that train."""
         for (folder, name), seed in product(self.networks.items(), self.seeds):
             yield name, seed, self.results.joinpath(*pair, folder, f"seed{seed}", "loss.csv")
+
+
+def _setting(top: str, *below: str, value: object) -> str:
+    """A setting as Snakemake's --config takes it: training={"images": 800}."""
+    for part in reversed(below):
+        value = {part: value}
+    return f"{top}={value if isinstance(value, str) else json.dumps(value)}"
 
 
 def read_run(folder: Path, partial: bool = False) -> Run:
@@ -142,7 +157,7 @@ def load(run: Run, timed: bool = True) -> Results:
     for pair, method, seed in product(run.pairs, run.methods, run.seeds):
         key, folder = dict(zip([*KEY, "seed"], (*pair, method, seed), strict=True)), run.place(pair, method, seed)
         if reason := absent(folder / "metrics.json"):
-            missing.append((*pair, method, f"seed {seed}: no metrics.json{reason}"))
+            missing.append((*pair, method, f"seed {seed}: not evaluated{reason}"))
             continue
         record = read_json(folder / "metrics.json", ("metrics", "by_defect", *RECORD))
         known = {metric: value for metric, value in record["metrics"].items() if value is not None}
@@ -193,7 +208,7 @@ def absent(path: Path) -> str:
     """Why a result of a method is not there, as the end of a sentence; empty if it is, and is of the scores beside it.
 
     A method that failed leaves failure.json. Logs lie beside what a job writes; what stands on a noise predictor that
-    failed has none of its own.
+    failed, or on data that were refused, has none of its own.
     """
     folder, scores = path.parent, path.parent / "scores.csv"
     if (folder / "failure.json").is_file():
@@ -202,9 +217,11 @@ def absent(path: Path) -> str:
     if path.is_file() and scores.is_file():
         recorded = (read_json(path, ["metrics"]).get("provenance") or {}).get("inputs_sha256", {}).get("scores")
         return "" if recorded in (None, sha256(scores)) else "; it is of other scores than those beside it"
+    data = folder.parent.parent
     return _ended(list(folder.glob("*.log")) or [
-        log for log in folder.parent.parent.glob(f"noise_predictor-*/{folder.name}/train.log")
-        if not log.with_name("noise_predictor.json").is_file()])
+        log for log in data.glob(f"noise_predictor-*/{folder.name}/train.log")
+        if not log.with_name("noise_predictor.json").is_file()] or [
+        data / "manifest.log"] * (not (data / "manifest.csv").is_file()))
 
 
 def _ended(logs: Sequence[Path]) -> str:

@@ -22,7 +22,7 @@ from radar.files import ROOT, sha256
 from radar.images.map_archive import read_maps
 from radar.images.photos import read_image
 from radar.report import ablation_tables, format, tables
-from radar.report.load import Pair, Run, read_csv, read_json
+from radar.report.load import Pair, Run, absent, read_csv, read_json
 from radar.report.pictures import figure_uri, mask_of, thumbnail, worst
 from radar.report.table import Table, html
 
@@ -131,7 +131,7 @@ def dataset(run: Run, pair: Pair) -> dict:
         "warnings": read_json(folder / "check.json", ("warnings",))["warnings"],
         "tested": int((manifest["split"] == "test").sum()),
         "methods": {run.labels[method]: scored(run, pair, method, manifest)
-                    for method in run.methods if (run.place(pair, method, run.seeds[0]) / "metrics.json").is_file()}}
+                    for method in run.methods if not absent(run.place(pair, method, run.seeds[0]) / "metrics.json")}}
 
 
 def module_text(reference: str) -> tuple[str, str]:

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
-
 sys.path.insert(0, workflow.basedir)
 # Jobs run this Python, and the code that lies here or is sent with them, whatever their image has.
 for variable, folder in (("PATH", str(Path(sys.executable).parent)), ("PYTHONPATH", workflow.basedir)):
@@ -32,7 +30,7 @@ def in_one_line():
     try:
         yield
     except (ConfigurationError, CodeError) as error:
-        raise WorkflowError(str(error))
+        sys.exit(f"radar-bench: {error}")
 
 
 def with_studies(config):

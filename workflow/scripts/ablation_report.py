@@ -9,11 +9,9 @@ from radar.report.step import step, write
 from radar.report.table import latex, markdown
 from radar.report.tables import LEGENDS
 
-COMMAND = "snakemake --cores all ablation"
-
 
 def main(run: Run) -> None:
-    study, out = ablation.read_ablation(run.folder), run.out
+    study, out, command = ablation.read_ablation(run.folder), run.out, run.command("ablation")
     rows = ablation.table(study)
     differences = ablation.comparisons(study, rows)
     counts = ablation.counts(study, rows, differences)
@@ -22,12 +20,12 @@ def main(run: Run) -> None:
         "ablation.csv": rows.to_csv(index=False),
         "ablation_differences.csv": differences.to_csv(index=False),
         "ablation_counts.csv": counts.to_csv(index=False),
-        "ablation.md": markdown("Ablation", LEGENDS["ablation"], [ablation_tables.found(counts), *tables], COMMAND),
-        "ablation.tex": latex("Ablation", LEGENDS["ablation"], tables, COMMAND),
+        "ablation.md": markdown("Ablation", LEGENDS["ablation"], [ablation_tables.found(counts), *tables], command),
+        "ablation.tex": latex("Ablation", LEGENDS["ablation"], tables, command),
     }
     write(out / "tables", texts)
     for name in study.studies:
-        save(ablation_figures.figure(study, name, rows), out / "figures" / f"ablation_{name}", COMMAND)
+        save(ablation_figures.figure(study, name, rows), out / "figures" / f"ablation_{name}", command)
     for (dataset, category, variant), reason in study.missing.items():
         print(f"missing: {dataset}/{category} {variant}, {reason}", file=sys.stderr)
     print(f"ablation: {out / 'tables' / 'ablation.md'}")

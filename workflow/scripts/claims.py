@@ -15,7 +15,7 @@ def main(run: Run) -> None:
     results = load(run)
     frame = pd.DataFrame([claims.assess(claim, results) for claim in asked], columns=claims.COLUMNS)
     made, other = claims.tables(frame), claims.others(published, asked)
-    command = f"snakemake --cores all {run.folder / 'tables' / 'claims.md'}"
+    command = run.command(run.folder / "tables/claims.md")
     write(run.out / "tables", {
         "claims.csv": frame.to_csv(index=False),
         "claims.md": table.markdown("Claims", LEGENDS["claims"], [*made, other], command),

@@ -102,4 +102,4 @@ if __name__ == "__main__":
         with exclusive(job.out, str(job.out)):
             fit_and_score(job, images_of(job), predictor_of(job, job.method))
     except Exception as error:
-        sys.exit(f"{job.name}: {record_failure(job.out, job.name, error, job.out / 'detect.log')}")
+        sys.exit(record_failure(job.out, job.name, error, job.out / "detect.log"))

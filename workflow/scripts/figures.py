@@ -18,7 +18,7 @@ FIGURES = {  # what draws it, and the tables it takes
 @styled
 def main(run: Run) -> None:
     def write(name: str, figure: Figure) -> None:
-        save(figure, run.out / "figures" / name, f"snakemake --cores all {run.folder / 'figures' / name}.pdf")
+        save(figure, run.out / "figures" / name, run.command(run.folder / "figures" / f"{name}.pdf"))
 
     for name, (draw, *tables) in FIGURES.items():
         if name != "loss" or run.networks:

@@ -19,7 +19,7 @@ def main(run: Run) -> None:
     }
     texts = {"summary.txt": tables.summary(numbers)}
     for name, (heading, made) in files.items():
-        command = f"snakemake --cores all {run.folder / 'tables' / name}.md"
+        command = run.command(run.folder / "tables" / f"{name}.md")
         shown = heading, tables.LEGENDS[name], made, command
         texts[f"{name}.md"] = FAILED * run.partial + table.markdown(*shown)
         texts[f"{name}.tex"] = table.latex(*shown)
