@@ -20,7 +20,7 @@ test: $(VENV)/installed
 	@$(VENV)/bin/python -m ruff check --quiet .
 	@$(VENV)/bin/python -m snakefmt --check Snakefile workflow
 	@$(VENV)/bin/python -m mypy
-	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-full: test
 	@$(VENV)/bin/python -m pytest -m full

@@ -1,6 +1,5 @@
 """What several tests share: a small dataset and a predictor trained on it."""
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +14,6 @@ from radar.diffusion.predictor import Memory, NoisePredictor
 from radar.diffusion.training import Training
 from radar.images.image_set import ImageSet
 from radar.report.drawing import COLUMN, WIDTH
-
-if "PYTEST_XDIST_WORKER" in os.environ:  # two processes of two threads would stand in each other's way
-    torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list) -> None:
