@@ -19,6 +19,7 @@ import pytest
 
 from tests.checkout import copy_checkout, environment, place
 
+pytestmark = pytest.mark.full  # a minute
 SMALL = ("datasets=[texture/gravel]", "methods=[pca]", "seeds=[0]")
 # Where rsync is missing, which the plugin for file systems calls: copies its last argument but one to its last.
 RSYNC = """#!/bin/sh

@@ -293,7 +293,7 @@ def test_the_ablation_runs_once_reports_all_kinds_of_studies_and_names_what_fail
     literal = found[(found["series"] == "literal") & (found["metric"] == "image_auroc")].set_index("dataset")["mean"]
     again = found[(found["study"] == "t") & (found["series"] == "noised") & (found["x"] == 1)
                   & (found["metric"] == "image_auroc")].set_index("dataset")["mean"]
-    assert literal.to_dict() == again.to_dict()
+    assert again.to_dict() == {"texture": literal["texture"]}
     for dataset in DATASETS:
         record = json.loads((place(folder, dataset, "radar") / "metrics.json").read_text())
         assert literal[dataset.partition("/")[0]] == pytest.approx(record["metrics"]["image_auroc"])
