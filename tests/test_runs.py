@@ -32,6 +32,11 @@ def test_a_mistake_in_the_configuration_is_one_line(folder):
         assert result.returncode == 1 and words in result.stdout and "Traceback" not in result.stdout
 
 
+def test_the_rules_are_clean_to_snakemakes_lint(folder):
+    result = snakemake(folder, "--lint")
+    assert result.returncode == 0, result.stdout
+
+
 BROKEN = '''
 from radar.method.detector import Detector
 

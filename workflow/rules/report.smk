@@ -34,7 +34,7 @@ rule describe:
         write_json(Path(output[0]), params.description)
 
 
-# The steps below do as this one: the script is called like the rule.
+# The steps below do as this one.
 rule compare:
     input:
         run=f"{RUN}/run.json",
@@ -52,11 +52,12 @@ rule compare:
     conda:
         "../../environment.yml"
     params:
+        step="compare",
         code=code("workflow/scripts/compare.py"),
     message:
-        "report on the run: {rule}"
+        "report on the run: {params.step}"
     shell:
-        "python workflow/scripts/{rule}.py --run $(dirname {input.run}) 2>&1 | tee {log}"
+        "python workflow/scripts/{params.step}.py --run $(dirname {input.run}) 2>&1 | tee {log}"
 
 
 use rule compare as claims with:
@@ -68,6 +69,7 @@ use rule compare as claims with:
     log:
         f"{TABLES}/claims.log",
     params:
+        step="claims",
         code=code("workflow/scripts/claims.py", data=["config/claims.yaml", "config/published.csv"]),
         state=lambda wildcards: ablation_state(),
 
@@ -83,6 +85,7 @@ use rule compare as tables with:
     log:
         f"{TABLES}/tables.log",
     params:
+        step="tables",
         code=code("workflow/scripts/tables.py"),
 
 
@@ -107,6 +110,7 @@ use rule compare as figures with:
     log:
         f"{FIGURES}/figures.log",
     params:
+        step="figures",
         code=code("workflow/scripts/figures.py"),
 
 
@@ -127,6 +131,7 @@ use rule compare as page with:
     log:
         f"{RUN}/report.log",
     params:
+        step="page",
         code=code(
             "workflow/scripts/page.py",
             data=[f"config/datasets/{name.partition('/')[0]}.yaml" for name in DATASETS],  # where the data are from
