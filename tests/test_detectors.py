@@ -158,6 +158,12 @@ def test_a_broken_promise_is_named(how, words):
         Breaking(how=how).predict(images).check(images, "breaking")
 
 
+class Uncounted(Detector):
+    """Does not say its NFE."""
+
+    fit, predict = Breaking.fit, Breaking.predict
+
+
 class Batchwise(Breaking):
     """Scales the scores by the batch's mean; or forgets what it learned when it is saved."""
 
@@ -205,6 +211,7 @@ def test_no_series_of_the_ablation_asks_a_class_for_a_setting_that_it_does_not_h
     ({"class": "radar.method.radar:RADAR", "noise_predictor": "pixels"}, "needs the noise predictor 'pixels'"),
     ({"class": "baselines.pca:PCA", "settings": {"variance": "much"}}, "cannot be made of .*'much'"),
     ({"class": "baselines.ddpm:DDPM", "settings": {"chain_steps": "ten"}}, "cannot be made of .*'ten'"),
+    ({"class": "tests.test_detectors:Uncounted"}, "Uncounted: has no nfe; say how many"),
 ])
 def test_an_unusable_description_is_one_clear_line(description, words):
     with pytest.raises(MethodError, match=words) as error:

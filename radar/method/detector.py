@@ -129,11 +129,13 @@ def build(method: dict, *, seed: int, device: str, noise_predictor: NoisePredict
     if noise_predictor is None and (wanted := method.get("noise_predictor")):
         raise MethodError(f"{name} needs the noise predictor '{wanted}' and was given none")
     try:
-        return find_class(name)(seed=seed, device=device, noise_predictor=noise_predictor, training=training,
-                                **settings)
+        detector = find_class(name)(seed=seed, device=device, noise_predictor=noise_predictor, training=training,
+                                    **settings)
     except (TypeError, ValueError, AttributeError) as error:  # a value of the wrong type, say a word for a number
         given = ", ".join(f"{key}: {value!r}" for key, value in settings.items())
         raise MethodError(f"{name} cannot be made of these settings ({error}): {given}") from error
+    detector.require(hasattr(detector, "nfe"), "has no nfe; say how many network evaluations an image takes, 0 if none")
+    return detector
 
 
 def find_class(reference: str) -> type[Detector]:
