@@ -176,7 +176,7 @@ def test_bars_of_the_timing_are_shares_and_dots_are_measured_and_predicted(folde
 
 def test_a_roc_curve_is_the_mean_over_seeds_of_sklearns(folder, tmp_path):
     run = read_run(folder)
-    curve = figures.mean_roc(run, ("elpv", "mono"), "pca")
+    curve = figures.mean_rocs(run, ("elpv", "mono"))["pca"]
     manifest = read_csv(run.results / "elpv/mono/manifest.csv").set_index("path")["label"]
     areas, steps = [], []
     for seed in run.seeds:

@@ -19,7 +19,7 @@ from scikit_posthocs import critical_difference_diagram
 from sklearn.metrics import roc_curve
 
 from radar.report import compare, drawing, format
-from radar.report.load import KEY, Pair, Run, of, pairs_of, read_csv
+from radar.report.load import KEY, Pair, Run, of, once, pairs_of, read_csv
 from radar.report.tables import NAMES
 
 PARTS = {"tiling_ms": "tiling", "features_ms": "frozen features", "noise_predictor_ms": "noise predictor",
@@ -33,8 +33,8 @@ def accuracy_latency(run: Run, main: pd.DataFrame, timing: pd.DataFrame) -> Figu
     Of a dataset with several categories their mean and the geometric mean of their latencies.
     """
     styles, points = drawing.style_of(run), main[main["metric"] == "image_auroc"].dropna(subset="mean")
-    means = points["category"].str.startswith("mean of ")
-    points = points[means | ~points["dataset"].isin(points[means]["dataset"])]
+    shown = once(pairs_of(points))
+    points = points.loc[[(row.dataset, row.category) in shown for row in points.itertuples()]]
     points = points.assign(latency=[compare.latency(timing, (row.dataset, row.category), row.method)
                                     for row in points.itertuples()]).dropna(subset="latency")
     pairs, used = pairs_of(points), {one.colour for one in styles.values()}
@@ -87,17 +87,18 @@ def timing(run: Run, timing: pd.DataFrame) -> Figure:
                             Line2D([], [], marker="D", label="predicted", markerfacecolor="white", **dots)])
 
 
-def mean_roc(run: Run, pair: Pair, method: str) -> NDArray:
-    """True-positive rates at the false-positive rates GRID, their mean over seeds; between two steps of a curve the
-    lower counts. Raises InputError."""
+def mean_rocs(run: Run, pair: Pair) -> dict[str, NDArray]:
+    """Of every method its true-positive rates at the false-positive rates GRID, their mean over seeds; between two
+    steps of a curve the lower counts. Raises InputError."""
     test = read_csv(run.results.joinpath(*pair, "manifest.csv"), ("path", "split", "label")).query("split == 'test'")
-    curves = []
-    for seed in run.seeds:
+
+    def curve(method: str, seed: int) -> NDArray:
         scores = read_csv(run.place(pair, method, seed) / "scores.csv", ("path", "score"))
         judged = test[["path", "label"]].merge(scores, on="path")
         fpr, tpr, _ = roc_curve(judged["label"], judged["score"], drop_intermediate=False)
-        curves.append(tpr[np.searchsorted(fpr, GRID, side="right") - 1])
-    return np.mean(curves, axis=0)
+        return tpr[np.searchsorted(fpr, GRID, side="right") - 1]
+
+    return {method: np.mean([curve(method, seed) for seed in run.seeds], axis=0) for method in run.methods}
 
 
 def roc(run: Run, main: pd.DataFrame, results: pd.DataFrame) -> Figure:
@@ -109,8 +110,9 @@ def roc(run: Run, main: pd.DataFrame, results: pd.DataFrame) -> Figure:
     for ax, pair in zip(axes, pairs, strict=True):
         ax.plot([0, 1], [0, 1], color="#999999", linewidth=0.6)
         ax.vlines(promised, 0, 1, color="#666666", linewidth=0.8, linestyle=":")
-        for name, style in styles.items():
-            ax.plot([0, *GRID], [0, *mean_roc(run, pair, name)], color=style.colour, linestyle=style.line, linewidth=1)
+        for name, curve in mean_rocs(run, pair).items():
+            style = styles[name]
+            ax.plot([0, *GRID], [0, *curve], color=style.colour, linestyle=style.line, linewidth=1)
             ax.plot(*points.loc[(*pair, name), ["false_positive_rate_measured", "recall"]], color=style.colour,
                     marker=style.marker, markeredgecolor="white", markersize=6, zorder=4, clip_on=False)
         ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="false-positive rate",
