@@ -65,7 +65,7 @@ rule ablate:
         "--out results/ablation/{wildcards.dataset}/{wildcards.category} 2>&1 | tee {log}"
 
 
-rule ablation:
+use rule compare as ablation with:
     input:
         [
             f"{RUN}/ablation/{name}/seed{seed}/{group}.json"
@@ -83,11 +83,6 @@ rule ablation:
         expand(f"{RUN}/figures/ablation_{{study}}.{{suffix}}", study=STUDIES, suffix=["png", "pdf"]),
     log:
         f"{TABLES}/ablation.log",
-    conda:
-        "../../environment.yml"
     params:
+        step="ablation_report",
         code=code("workflow/scripts/ablation_report.py"),
-    message:
-        "write the ablation's tables and figures"
-    shell:
-        "python workflow/scripts/ablation_report.py --run $(dirname {input.run}) 2>&1 | tee {log}"
